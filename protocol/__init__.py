@@ -1,0 +1,1 @@
+"""What device and service must agree on: messages, manifests, checkpoints, updates. Bytes in, bytes out."""

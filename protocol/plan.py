@@ -1,0 +1,87 @@
+"""The plan of a round: what a device shall do, frozen before the first device has it.
+
+What changes privacy (`PrivacyParameters`) stands apart from what changes only learning (`TrainingParameters`).
+"""
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+
+from protocol.errors import MalformedMessage
+
+MAX_PLAN_BYTES = 64 * 1024
+
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Name and shape of one float32 weight tensor, as in the training graph's signatures."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}\Z")]
+    shape: Annotated[tuple[PositiveInt, ...], msgspec.Meta(min_length=1, max_length=4)]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the device trains. The bounds are the device's: a plan beyond them is refused, whoever signed it."""
+
+    batch_size: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+    sequence_length: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+    local_epochs: Annotated[int, msgspec.Meta(ge=1, le=20)]
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=100)]
+    max_words: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    """Newest words of the log to train on: bounds a device's work, not its privacy."""
+
+
+class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the device's owner may care about: shown on the device, enforced by the service."""
+
+    l2_clip_norm: Annotated[float, msgspec.Meta(gt=0, le=1_000)]
+    noise_multiplier: Annotated[float, msgspec.Meta(ge=0, le=10_000)]
+    """Standard deviation of the noise on the sum, as a multiple of `l2_clip_norm`."""
+    report_goal: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+    minimum_separation_s: Annotated[float, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything of a round but the files: those are named by the manifest that also names this plan."""
+
+    format_version: Literal[1] = 1
+    tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=256)]
+    training: TrainingParameters
+    privacy: PrivacyParameters
+
+    def __post_init__(self) -> None:
+        names = [spec.name for spec in self.tensors]
+        if len(set(names)) != len(names):
+            raise ValueError("tensor names must differ")
+
+    @property
+    def num_weights(self) -> int:
+        """Length of an update: the elements of all tensors, in the plan's order."""
+        return sum(spec.size for spec in self.tensors)
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """Service: the plan's bytes, the same for the same plan, so that a plan is named by its hash."""
+    return msgspec.json.encode(plan, order="deterministic")
+
+
+def decode_plan(payload: bytes) -> Plan:
+    """Device: reads a plan and refuses absurd ones.
+
+    Raises:
+      MalformedMessage: not a plan, or a parameter that is negative, not finite, or beyond its bound.
+
+    """
+    if len(payload) > MAX_PLAN_BYTES:
+        raise MalformedMessage(f"a plan must have at most {MAX_PLAN_BYTES} bytes, got {len(payload)}")
+    try:
+        return msgspec.json.decode(payload, type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"not a valid plan: {error}") from None

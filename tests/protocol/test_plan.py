@@ -1,0 +1,78 @@
+"""A plan is one of bounded, finite parameters, and has one encoding."""
+
+import json
+
+import pytest
+
+from protocol.errors import MalformedMessage
+from protocol.plan import (
+    MAX_PLAN_BYTES,
+    Plan,
+    PrivacyParameters,
+    TensorSpec,
+    TrainingParameters,
+    decode_plan,
+    encode_plan,
+)
+
+PLAN = Plan(
+    tensors=(TensorSpec(name="embedding", shape=(10, 4)), TensorSpec(name="output_bias", shape=(10,))),
+    training=TrainingParameters(batch_size=16, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=5000),
+    privacy=PrivacyParameters(l2_clip_norm=1.0, noise_multiplier=0.1, report_goal=20, minimum_separation_s=3600),
+)
+
+
+def changed(section, **values):
+    plan = json.loads(encode_plan(PLAN))
+    (plan[section] if section else plan).update(values)
+    return json.dumps(plan).encode()
+
+
+def test_a_plan_survives_the_wire_and_counts_its_weights():
+    assert decode_plan(encode_plan(PLAN)) == PLAN
+    assert PLAN.num_weights == 50
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("training", {"learning_rate": -0.5}),
+        ("training", {"learning_rate": 0}),
+        ("training", {"learning_rate": 1e9}),
+        ("training", {"local_epochs": 0}),
+        ("training", {"local_epochs": 1000}),
+        ("training", {"batch_size": 0}),
+        ("training", {"batch_size": 16.5}),
+        ("training", {"sequence_length": -12}),
+        ("training", {"max_words": 0}),
+        ("privacy", {"l2_clip_norm": 0}),
+        ("privacy", {"l2_clip_norm": -1}),
+        ("privacy", {"l2_clip_norm": "1"}),
+        ("privacy", {"noise_multiplier": -0.1}),
+        ("privacy", {"report_goal": 0}),
+        ("privacy", {"minimum_separation_s": -1}),
+        ("privacy", {"unknown": 1}),
+        ("", {"tensors": []}),
+        ("", {"tensors": [{"name": "w", "shape": [0]}]}),
+        ("", {"tensors": [{"name": "w", "shape": [-3]}]}),
+        ("", {"tensors": [{"name": "../w", "shape": [3]}]}),
+        ("", {"tensors": [{"name": "w", "shape": [3]}] * 2}),
+        ("", {"format_version": 2}),
+    ],
+)
+def test_absurd_plans_are_refused(section, values):
+    with pytest.raises(MalformedMessage):
+        decode_plan(changed(section, **values))
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_numbers_that_are_none_are_refused(number):
+    payload = encode_plan(PLAN).replace(b'"learning_rate":0.5', b'"learning_rate":' + number)
+    assert number in payload
+    with pytest.raises(MalformedMessage):
+        decode_plan(payload)
+
+
+def test_an_endless_plan_is_refused_before_it_is_read():
+    with pytest.raises(MalformedMessage):
+        decode_plan(b" " * (MAX_PLAN_BYTES + 1))
