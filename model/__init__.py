@@ -1,0 +1,1 @@
+"""The CIFG network, its TFLite export, pre-training and releases. The only folder that needs TensorFlow."""

@@ -1,0 +1,72 @@
+"""The hand-written gradient against TensorFlow's tape, and against finite differences in float64."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import random_batch, random_weights, tape_loss_and_gradient
+
+from model.backward import Batch, gradient, sgd_step
+from model.network import FULL, SMALL, NetworkShape, initial_weights
+
+TINY = NetworkShape(vocabulary_size=7, embedding_size=3, num_units=4)
+
+
+def ours(weights, batch):
+    result = gradient({name: tf.constant(value) for name, value in weights.items()}, Batch(*map(tf.constant, batch)))
+    return float(result.loss), {name: value.numpy() for name, value in result.by_name.items()}
+
+
+@pytest.mark.parametrize(
+    ("weights", "batch"),
+    [
+        (initial_weights(FULL, 1), random_batch(FULL, 16, 12)),
+        (random_weights(SMALL), random_batch(SMALL, 16, 12)),
+        (random_weights(SMALL), random_batch(SMALL, 1, 1)),
+        (random_weights(TINY), random_batch(TINY, 5, 9)),
+    ],
+    ids=["full", "small", "one word", "repeated words"],
+)
+def test_it_agrees_with_the_tape(weights, batch):
+    batch[2][0, 0] = 1  # at least one target counts
+    expected_loss, expected = tape_loss_and_gradient(weights, batch)
+    loss, got = ours(weights, batch)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert set(got) == set(expected)
+    for name in expected:
+        assert np.linalg.norm(got[name] - expected[name]) <= 1e-5 * np.linalg.norm(expected[name]), name
+
+
+def test_it_agrees_with_finite_differences_in_float64():
+    weights = {name: value.astype(np.float64) for name, value in random_weights(TINY).items()}
+    tokens, targets, target_weights = random_batch(TINY, 3, 4, seed=1)
+    batch = (tokens, targets, target_weights.astype(np.float64))
+    _, got = ours(weights, batch)
+    step = 1e-6
+    for name, value in weights.items():
+        expected = np.zeros_like(value)
+        for index in np.ndindex(value.shape):
+            losses = []
+            for sign in (1, -1):
+                moved = value.copy()
+                moved[index] += sign * step
+                losses.append(ours({**weights, name: moved}, batch)[0])
+            expected[index] = (losses[0] - losses[1]) / (2 * step)
+        np.testing.assert_allclose(got[name], expected, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+def test_a_batch_of_padding_only_changes_nothing():
+    tokens, targets, target_weights = random_batch(SMALL, 4, 3)
+    weights = {name: tf.constant(value) for name, value in random_weights(SMALL).items()}
+    batch = Batch(tf.constant(tokens), tf.constant(targets), tf.zeros_like(target_weights))
+    loss, stepped = sgd_step(weights, batch, tf.constant(1.0))
+    assert float(loss) == 0
+    for name, value in weights.items():
+        np.testing.assert_array_equal(stepped[name], value)
+
+
+def test_a_step_goes_down():
+    weights = {name: tf.constant(value) for name, value in random_weights(SMALL).items()}
+    batch = Batch(*map(tf.constant, random_batch(SMALL, 16, 12)))
+    before, stepped = sgd_step(weights, batch, tf.constant(0.1))
+    after, _ = sgd_step(stepped, batch, tf.constant(0.1))
+    assert float(after) < float(before)
