@@ -1,0 +1,60 @@
+"""What a step of the agent reports to whoever drives it: an event, a waiting time and numbers. Never text."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class Event(enum.StrEnum):
+    """What happened in one step."""
+
+    WAITING = "waiting"
+    """Nothing: a pause or the minimum separation is not over."""
+    NOT_ELIGIBLE = "not_eligible"
+    """Nothing: a condition does not hold."""
+    NO_CONSENT = "no_consent"
+    """The person has not switched the typing log on; an assignment, if there was one, was dropped."""
+    NOTHING_TO_TRAIN = "nothing_to_train"
+    """The log holds nothing to learn from."""
+    TOLD_TO_WAIT = "told_to_wait"
+    """Checked in; the service said: later."""
+    SELECTED = "selected"
+    """Checked in; the device is in a round's cohort."""
+    CONFIGURED = "configured"
+    """Downloaded and verified the round's files."""
+    TRAINED = "trained"
+    """Trained; the clipped update is in the spool."""
+    REPORTED = "reported"
+    """Uploaded the update; the service acknowledged it."""
+    INTERRUPTED = "interrupted"
+    """A condition ended while training; the assignment was dropped."""
+    EXPIRED = "expired"
+    """The round's deadline passed; the assignment was dropped."""
+    REFUSED = "refused"
+    """The device refused what the service sent; the assignment, if any, was dropped."""
+    REJECTED = "rejected"
+    """The service refused what the device sent; the assignment, if any, was dropped."""
+    UNAVAILABLE = "unavailable"
+    """The service could not be reached; the same is tried again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The result of one step.
+
+    Attributes:
+      event: what happened.
+      next_step_in_s: when the next step makes sense, in seconds from now.
+      reason: a sentence for the program's log, empty where the event says it all.
+      numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`.
+      bytes_up: sent in this step.
+      bytes_down: received in this step.
+
+    """
+
+    event: Event
+    next_step_in_s: float = 0.0
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    bytes_up: int = 0
+    bytes_down: int = 0

@@ -1,0 +1,39 @@
+"""The spool: the one trained update that waits for its upload. An update can betray words, so it is sealed."""
+
+from pathlib import Path
+
+from device_runtime.storage import Sealer, UnreadableData, private_directory, write_atomically
+
+
+class Spool:
+    """Holds one update, named by its assignment."""
+
+    def __init__(self, directory: Path):
+        """Keeps update and key in `directory`.
+
+        Raises:
+          UnusableKey: the key file is damaged or readable by others.
+
+        """
+        self._path = private_directory(directory) / "update.sealed"
+        self._sealer = Sealer(directory / "spool.key")
+
+    def put(self, assignment_id: str, update: bytes) -> None:
+        """Replaces what is held."""
+        write_atomically(self._path, self._sealer.seal(update, assignment_id.encode()))
+
+    def get(self, assignment_id: str) -> bytes:
+        """The update of that assignment.
+
+        Raises:
+          UnreadableData: absent, damaged, or of another assignment.
+
+        """
+        try:
+            return self._sealer.open(self._path.read_bytes(), assignment_id.encode())
+        except FileNotFoundError:
+            raise UnreadableData("the spool must hold the assignment's update, got nothing") from None
+
+    def clear(self) -> None:
+        """Deletes what is held."""
+        self._path.unlink(missing_ok=True)
