@@ -1,0 +1,1 @@
+"""Noise, ledger, accounting, statement: what makes a release private, and what is said about it."""

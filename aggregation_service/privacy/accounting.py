@@ -1,0 +1,78 @@
+"""From ledger to (ε, δ): what one device's whole log may have cost it so far.
+
+Neighbours differ by one device's presence in every round it took part in (add or remove one device). Rounds are
+accounted in full batch: which devices take part is decided by when they charge, not by a secret coin, so there is no
+amplification by sampling to claim.
+"""
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import dp_accounting
+import numpy as np
+
+from aggregation_service.privacy.ledger import LedgerEvent
+
+
+class PrivacySpent(NamedTuple):
+    """A guarantee: (epsilon, delta)-differential privacy and rho-zCDP; infinite where there is none."""
+
+    epsilon: float
+    delta: float
+    rho: float
+
+
+@lru_cache(maxsize=4096)
+def privacy_spent(noise_multiplier: float, participations: int, delta: float) -> PrivacySpent:
+    """What `participations` Gaussian releases cost the device that took part in all of them.
+
+    The composition is itself a Gaussian mechanism, of noise multiplier z / sqrt(participations), so ε is exact: no
+    accountant's grid is needed, and any noise multiplier can be told, however small.
+
+    Args:
+      noise_multiplier: z >= 0.
+      participations: >= 0.
+      delta: in (0, 1).
+
+    | noise_multiplier | participations | epsilon, rho |
+    |------------------|----------------|--------------|
+    | any              | 0              | 0            |
+    | 0                | >= 1           | inf          |
+
+    Guarantees:
+      Falls with noise and with delta, grows with participations.
+
+    Raises:
+      ValueError: a parameter out of its bound.
+
+    Source: Balle and Wang 2018, arXiv 1805.06530, theorem 8; Bun and Steinke 2016, arXiv 1605.02065, proposition 1.6.
+
+    """
+    if not (noise_multiplier >= 0 and math.isfinite(noise_multiplier)):
+        raise ValueError(f"noise_multiplier must be a finite number >= 0, got {noise_multiplier}")
+    if participations < 0:
+        raise ValueError(f"participations must be >= 0, got {participations}")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got {delta}")
+    if participations == 0:
+        return PrivacySpent(0.0, delta, 0.0)
+    if noise_multiplier == 0:
+        return PrivacySpent(math.inf, delta, math.inf)
+    effective = noise_multiplier / math.sqrt(participations)
+    with np.errstate(divide="ignore"):  # the search may pass a point where delta underflows to 0, whose log is -inf
+        epsilon = float(dp_accounting.get_epsilon_gaussian(effective, delta))
+    return PrivacySpent(epsilon, delta, 1 / (2 * effective * effective))
+
+
+def spent_on_worst_device(events: Iterable[LedgerEvent], delta: float) -> PrivacySpent:
+    """Bounds what the ledger cost the device that took part most often.
+
+    Where noise multipliers differ, every participation is charged at the smallest: never under-reported.
+    """
+    events = list(events)
+    if not events:
+        return PrivacySpent(0.0, delta, 0.0)
+    participations = max(event.max_participations for event in events)
+    return privacy_spent(min(event.noise_multiplier for event in events), participations, delta)

@@ -1,0 +1,130 @@
+"""The privacy statement: what a release may honestly say about itself, for people and for programs."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
+from aggregation_service.privacy.ledger import LedgerEvent
+
+NOT_PROTECTED = (
+    "each single update from the service, which holds it in memory while adding it to the sum",
+    "that a device took part, and when, from the service and its network",
+    "how many devices were selected and how many reported in each round",
+    "what many devices have in common: words that many people type can be learnt",
+    "the exact bits of the noise (floating-point attack of Mironov 2012)",
+)
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A deployment: devices a round, devices in all, rounds, and what they imply; None means no guarantee."""
+
+    cohort: int
+    population: int
+    rounds: int
+    max_participations: int
+    noise_multiplier: float
+    epsilon: float | None
+    delta: float
+    rho: float | None
+
+
+class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the noise protects, how well, and what it does not protect; None (null in JSON) means no guarantee."""
+
+    unit: str = "one device's whole log (add or remove one device)"
+    trust_mode: str = (
+        "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
+    )
+    mechanism: str = "independent Gaussian"
+    noise_multiplier: float
+    l2_clip_norm: float
+    minimum_separation_s: float
+    report_goal: int
+    cohort_sizes: tuple[int, ...]
+    max_participations: int
+    epsilon: float | None
+    delta: float
+    rho: float | None
+    not_protected: tuple[str, ...] = NOT_PROTECTED
+
+    def at_scale(self, *, cohort: int, population: int, rounds: int, delta: float) -> Scale:
+        """Says what the same noise on the average would give in a larger deployment.
+
+        The noise's standard deviation on the average is z·C / report_goal. A cohort of m devices with that same
+        deviation has m / report_goal times the noise on its sum: that is the factor by which z grows. A device that
+        took part stays away until the others had their turn, so it takes part once in population / cohort rounds.
+
+        Raises:
+          ValueError: not 1 <= cohort <= population, or rounds < 1, or nothing was trained, so that there is no noise.
+
+        """
+        if self.report_goal < 1:
+            raise ValueError(f"report_goal must be >= 1, got {self.report_goal}: nothing was trained")
+        if not 1 <= cohort <= population:
+            raise ValueError(f"cohort must be between 1 and the population of {population}, got {cohort}")
+        if rounds < 1:
+            raise ValueError(f"rounds must be >= 1, got {rounds}")
+        participations = math.ceil(rounds / (population // cohort))
+        noise_multiplier = self.noise_multiplier * cohort / self.report_goal
+        spent = privacy_spent(noise_multiplier, participations, delta)
+        return Scale(
+            cohort=cohort,
+            population=population,
+            rounds=rounds,
+            max_participations=participations,
+            noise_multiplier=noise_multiplier,
+            epsilon=finite_or_none(spent.epsilon),
+            delta=delta,
+            rho=finite_or_none(spent.rho),
+        )
+
+
+def make_statement(
+    events: Sequence[LedgerEvent], *, report_goal: int, minimum_separation_s: float, delta: float
+) -> PrivacyStatement:
+    """Writes the statement of everything that the ledger holds of one population.
+
+    Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated.
+
+    Raises:
+      ValueError: the ledger is empty, so that there is nothing to state.
+
+    """
+    if not events:
+        raise ValueError("a privacy statement needs at least one ledger event, got none")
+    spent = spent_on_worst_device(events, delta)
+    return PrivacyStatement(
+        noise_multiplier=min(event.noise_multiplier for event in events),
+        l2_clip_norm=max(event.l2_clip_norm for event in events),
+        minimum_separation_s=minimum_separation_s,
+        report_goal=report_goal,
+        cohort_sizes=tuple(event.num_reports for event in events),
+        max_participations=max(event.max_participations for event in events),
+        epsilon=finite_or_none(spent.epsilon),
+        delta=delta,
+        rho=finite_or_none(spent.rho),
+    )
+
+
+def untrained_statement(delta: float) -> PrivacyStatement:
+    """States that nothing of a release was computed from device data: the weights it began with, and no more."""
+    return PrivacyStatement(
+        mechanism="none: nothing was computed from device data",
+        noise_multiplier=0.0,
+        l2_clip_norm=0.0,
+        minimum_separation_s=0.0,
+        report_goal=0,
+        cohort_sizes=(),
+        max_participations=0,
+        epsilon=0.0,
+        delta=delta,
+        rho=0.0,
+        not_protected=(),
+    )
+
+
+def finite_or_none(value: float) -> float | None:
+    """Maps infinity, which JSON does not have, to None: no guarantee."""
+    return value if math.isfinite(value) else None

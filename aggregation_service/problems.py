@@ -1,0 +1,97 @@
+"""Refusals as RFC 9457 problem bodies, each counted by kind. No stack trace and nothing of a request ever leaks."""
+
+from http import HTTPStatus
+
+from flask import Flask, Response, g
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import HTTPException
+
+from aggregation_service.logs import log, log_event
+from aggregation_service.refusals import RefusalKind, Refused
+from aggregation_service.resources.bodies import discard_body
+from aggregation_service.service import current_service
+from aggregation_service.storage.books import count_refusal
+from protocol.messages import Problem, encode_message
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+
+_STATUS = {
+    RefusalKind.MALFORMED_MESSAGE: HTTPStatus.BAD_REQUEST,
+    RefusalKind.MALFORMED_UPDATE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.NON_FINITE_UPDATE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RefusalKind.LENGTH_REQUIRED: HTTPStatus.LENGTH_REQUIRED,
+    RefusalKind.WRONG_MEDIA_TYPE: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    RefusalKind.MISSING_TOKEN: HTTPStatus.UNAUTHORIZED,
+    RefusalKind.WRONG_TOKEN: HTTPStatus.FORBIDDEN,
+    RefusalKind.DUPLICATE_REPORT: HTTPStatus.CONFLICT,
+    RefusalKind.LATE_REPORT: HTTPStatus.GONE,
+    RefusalKind.UNKNOWN_ASSIGNMENT: HTTPStatus.NOT_FOUND,
+    RefusalKind.UNKNOWN_POPULATION: HTTPStatus.NOT_FOUND,
+    RefusalKind.UNKNOWN_FILE: HTTPStatus.NOT_FOUND,
+    RefusalKind.NO_RELEASE: HTTPStatus.NOT_FOUND,
+    RefusalKind.UNKNOWN_ADDRESS: HTTPStatus.NOT_FOUND,
+    RefusalKind.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
+    RefusalKind.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    RefusalKind.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_KIND_OF_STATUS = {
+    HTTPStatus.NOT_FOUND: RefusalKind.UNKNOWN_ADDRESS,
+    HTTPStatus.METHOD_NOT_ALLOWED: RefusalKind.METHOD_NOT_ALLOWED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: RefusalKind.TOO_LARGE,
+}
+
+
+def install(app: Flask) -> None:
+    """Makes every error of `app`, its own and Flask's, a problem."""
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _internal_error)
+
+
+def _refused(error: Refused) -> Response:
+    response = _problem(error.kind, _STATUS[error.kind], error.detail)
+    if error.kind is RefusalKind.MISSING_TOKEN:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    """What Werkzeug refuses: unknown addresses, methods, ranges, broken bodies. Its headers (Allow) are kept."""
+    status = HTTPStatus(error.code or HTTPStatus.INTERNAL_SERVER_ERROR)
+    kind = _KIND_OF_STATUS.get(status, RefusalKind.BAD_REQUEST)
+    response = _problem(kind, status, f"{status.description or status.phrase}.")
+    for name, value in error.get_headers():
+        if name.lower() not in {"content-type", "content-length"}:
+            response.headers[name] = value
+    return response
+
+
+def _internal_error(error: Exception) -> Response:
+    """What nobody foresaw: the trace goes to the service's log, the device learns only that it happened."""
+    log.error("internal_error", exc_info=error)
+    return _problem(
+        RefusalKind.INTERNAL_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR, "The service failed; try again later."
+    )
+
+
+def _problem(kind: RefusalKind, status: HTTPStatus, detail: str) -> Response:
+    _count(kind)
+    discard_body()
+    title = kind.replace("_", " ")
+    body = Problem(type=f"urn:keychorus:problem:{kind}", title=title, status=status, detail=detail)
+    response = Response(encode_message(body), status=status, content_type=PROBLEM_MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _count(kind: RefusalKind) -> None:
+    """Counts a refusal; a database that fails must not turn a refusal into a failure."""
+    population = g.get("population", "")
+    log_event("refused", kind=kind, population=population)
+    try:
+        with current_service().database.write() as connection:
+            count_refusal(connection, population, kind)
+    except SQLAlchemyError:
+        log.exception("refusal_not_counted")

@@ -1,0 +1,41 @@
+"""Every way in which the service says no to a device: a closed list, so that refusals can be counted by kind."""
+
+from enum import StrEnum
+
+
+class RefusalKind(StrEnum):
+    """Why a request was refused. The values are written in problem bodies and counted."""
+
+    MALFORMED_MESSAGE = "malformed_message"
+    MALFORMED_UPDATE = "malformed_update"
+    NON_FINITE_UPDATE = "non_finite_update"
+    TOO_LARGE = "too_large"
+    LENGTH_REQUIRED = "length_required"
+    WRONG_MEDIA_TYPE = "wrong_media_type"
+    MISSING_TOKEN = "missing_token"  # noqa: S105
+    WRONG_TOKEN = "wrong_token"  # noqa: S105
+    DUPLICATE_REPORT = "duplicate_report"
+    LATE_REPORT = "late_report"
+    UNKNOWN_ASSIGNMENT = "unknown_assignment"
+    UNKNOWN_POPULATION = "unknown_population"
+    UNKNOWN_FILE = "unknown_file"
+    NO_RELEASE = "no_release"
+    UNKNOWN_ADDRESS = "unknown_address"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BAD_REQUEST = "bad_request"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Refused(Exception):
+    """A request that is refused.
+
+    Attributes:
+      kind: why.
+      detail: one sentence for whoever reads the device's log; never quotes what the device sent.
+
+    """
+
+    def __init__(self, kind: RefusalKind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail

@@ -1,0 +1,1 @@
+"""The logic of rounds: values in, values out."""

@@ -1,0 +1,53 @@
+"""What an operator chooses about a round beside what the plan says.
+
+The report goal and the minimum separation change privacy and stand in the plan (`protocol.plan.PrivacyParameters`),
+signed and shown on the device. What stands here changes only how long a round takes and how often it succeeds.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundParameters:
+    """Frozen with its task.
+
+    Attributes:
+      minimum_reports: a round whose deadline passes with fewer is abandoned.
+      over_selection: devices selected per report wanted, >= 1, because 6-10 % vanish and the slowest hold up the rest.
+      min_examples: a device with fewer fresh examples is not selected.
+      selection_timeout_s: after this long a round stops selecting; also the beat at which small populations gather.
+      report_deadline_s: how long each selected device has to report, at least.
+
+    Raises:
+      ValueError: a parameter out of its bound.
+
+    Source: Bonawitz et al. 2019, arXiv 1902.01046, sections 2.2 and 9 (130 % over-selection).
+
+    """
+
+    minimum_reports: int
+    over_selection: float = 1.3
+    min_examples: int = 1
+    selection_timeout_s: float = 600.0
+    report_deadline_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        _require("minimum_reports", self.minimum_reports, 1, 10_000_000)
+        _require("over_selection", self.over_selection, 1, 10)
+        _require("min_examples", self.min_examples, 0, 10_000_000)
+        _require("selection_timeout_s", self.selection_timeout_s, 1, 7 * 24 * 3600)
+        _require("report_deadline_s", self.report_deadline_s, 1, 7 * 24 * 3600)
+
+    def cohort_size(self, report_goal: int) -> int:
+        """Devices to select so that `report_goal` of them report.
+
+        >>> RoundParameters(minimum_reports=1, over_selection=1.1).cohort_size(100)
+        110
+        """
+        return math.ceil(round(report_goal * self.over_selection, 6))  # 100 * 1.1 is a little above 110
+
+
+def _require(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:  # also refuses NaN
+        raise ValueError(f"{name} must be between {low} and {high}, got {value}")

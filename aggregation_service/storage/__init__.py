@@ -1,0 +1,1 @@
+"""Tables, migrations, and the small functions that read and write them."""

@@ -1,0 +1,127 @@
+"""Populations, their tasks, and the checkpoints that training leaves behind."""
+
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from aggregation_service.rounds.optimizer import ServerMomentum
+from aggregation_service.rounds.parameters import RoundParameters
+from aggregation_service.storage.files import put_file
+from aggregation_service.storage.tables import checkpoints, files, populations, tasks
+from protocol.manifest import FileEntry
+from protocol.plan import Plan, decode_plan, encode_plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What a population trains. Never changes: a new one replaces it."""
+
+    id: int
+    population: str
+    plan: Plan
+    plan_file: FileEntry
+    training_graph_sha256: str
+    parameters: RoundParameters
+    optimizer: ServerMomentum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A model version: its file, and the optimiser's state as little-endian float32 bytes (None: all zero)."""
+
+    model_version: int
+    file_sha256: str
+    velocity: bytes | None
+
+
+def add_population(connection: Connection, name: str, now: float) -> None:
+    """Adds a population."""
+    connection.execute(populations.insert().values(name=name, created_at=now))
+
+
+def has_population(connection: Connection, name: str) -> bool:
+    """Whether a population exists."""
+    return connection.scalar(select(populations.c.name).where(populations.c.name == name)) is not None
+
+
+def list_populations(connection: Connection) -> list[str]:
+    """Names of all populations, sorted."""
+    return list(connection.scalars(select(populations.c.name).order_by(populations.c.name)))
+
+
+def add_task(
+    connection: Connection,
+    *,
+    population: str,
+    plan: Plan,
+    training_graph: bytes,
+    parameters: RoundParameters,
+    optimizer: ServerMomentum,
+    now: float,
+) -> None:
+    """Makes a task the population's newest, which is the one it trains."""
+    row = {
+        "population": population,
+        "plan_sha256": put_file(connection, encode_plan(plan)).sha256,
+        "training_graph_sha256": put_file(connection, training_graph).sha256,
+        "parameters": msgspec.json.encode(parameters).decode(),
+        "server_momentum": optimizer.momentum,
+        "server_learning_rate": optimizer.learning_rate,
+        "created_at": now,
+    }
+    connection.execute(tasks.insert().values(row))
+
+
+def newest_task(connection: Connection, population: str) -> Task | None:
+    """The task that the population trains."""
+    newest = select(tasks.c.id).where(tasks.c.population == population).order_by(tasks.c.id.desc()).limit(1)
+    task_id = connection.scalar(newest)
+    return None if task_id is None else get_task(connection, task_id)
+
+
+def get_task(connection: Connection, task_id: int) -> Task:
+    """Reads one task."""
+    joined = select(tasks, files.c.content).join(files, files.c.sha256 == tasks.c.plan_sha256)
+    row = connection.execute(joined.where(tasks.c.id == task_id)).one()
+    return Task(
+        id=row.id,
+        population=row.population,
+        plan=decode_plan(row.content),
+        plan_file=FileEntry.of(row.content),
+        training_graph_sha256=row.training_graph_sha256,
+        parameters=msgspec.json.decode(row.parameters, type=RoundParameters),
+        optimizer=ServerMomentum(momentum=row.server_momentum, learning_rate=row.server_learning_rate),
+    )
+
+
+def newest_checkpoint(connection: Connection, population: str) -> Checkpoint | None:
+    """The newest model version."""
+    versions = select(checkpoints).where(checkpoints.c.population == population)
+    row = connection.execute(versions.order_by(checkpoints.c.model_version.desc()).limit(1)).one_or_none()
+    if row is None:
+        return None
+    return Checkpoint(model_version=row.model_version, file_sha256=row.file_sha256, velocity=row.velocity)
+
+
+def add_checkpoint(
+    connection: Connection, population: str, *, content: bytes, velocity: bytes | None, now: float
+) -> int:
+    """Stores the next model version and drops the optimiser state of the one before.
+
+    Returns:
+      The new version: 0 for the population's first.
+
+    """
+    previous = newest_checkpoint(connection, population)
+    version = 0 if previous is None else previous.model_version + 1
+    connection.execute(update(checkpoints).where(checkpoints.c.population == population).values(velocity=None))
+    row = {
+        "population": population,
+        "model_version": version,
+        "file_sha256": put_file(connection, content).sha256,
+        "velocity": velocity,
+        "created_at": now,
+    }
+    connection.execute(checkpoints.insert().values(row))
+    return version

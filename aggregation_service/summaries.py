@@ -1,0 +1,100 @@
+"""What operators see: rounds, counts, bytes and privacy spent. Nothing here is about a single device."""
+
+import msgspec
+
+from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
+from aggregation_service.privacy.statement import finite_or_none
+from aggregation_service.rounds.state import AbandonReason, Phase
+from aggregation_service.storage import books, models, rounds
+from aggregation_service.storage.database import Database
+from aggregation_service.storage.rounds import RoundRecord
+
+
+class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One round. `epsilon` is what the worst device had spent by its end, None if there is no guarantee."""
+
+    id: str
+    number: int
+    phase: Phase
+    abandoned_because: AbandonReason | None
+    selected: int
+    reported: int
+    shortened: int
+    opened_at: float
+    closed_at: float | None
+    model_version: int
+    noise_multiplier: float
+    max_participations: int
+    epsilon: float | None
+    bytes_up: int
+
+
+class PopulationSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A population: its rounds, oldest first, and totals. `epsilon` and `rho` are by the ledger."""
+
+    population: str
+    model_version: int | None
+    devices: int
+    reported: int
+    bytes_up: int
+    max_participations: int
+    epsilon: float | None
+    delta: float
+    rho: float | None
+    refusals: dict[str, int]
+    rounds: list[RoundSummary]
+
+
+def summarise(database: Database, population: str, delta: float) -> PopulationSummary:
+    """Sums up a population as its database stands; whoever runs its rounds advances them first.
+
+    Raises:
+      UnknownEvent: the ledger holds an event that this version cannot account for.
+
+    """
+    with database.read() as connection:
+        records = rounds.list_rounds(connection, population)
+        spent = spent_on_worst_device(books.list_events(connection, population), delta)
+        checkpoint = models.newest_checkpoint(connection, population)
+        return PopulationSummary(
+            population=population,
+            model_version=None if checkpoint is None else checkpoint.model_version,
+            devices=books.count_devices(connection, population),
+            reported=sum(record.state.reported for record in records),
+            bytes_up=sum(record.bytes_up for record in records),
+            max_participations=books.max_participations(connection, population),
+            epsilon=finite_or_none(spent.epsilon),
+            delta=delta,
+            rho=finite_or_none(spent.rho),
+            refusals=books.list_refusals(connection, population),
+            rounds=_summarise_rounds(records, delta),
+        )
+
+
+def _summarise_rounds(records: list[RoundRecord], delta: float) -> list[RoundSummary]:
+    """Charges every participation so far at the smallest noise so far, as the ledger's total is charged."""
+    summaries = []
+    least_noise = float("inf")
+    for record in records:
+        noise_multiplier = record.task.plan.privacy.noise_multiplier
+        least_noise = min(least_noise, noise_multiplier)
+        spent = privacy_spent(least_noise, record.max_participations, delta)
+        summaries.append(
+            RoundSummary(
+                id=record.id,
+                number=record.number,
+                phase=record.state.phase,
+                abandoned_because=record.state.abandoned_because,
+                selected=record.state.selected,
+                reported=record.state.reported,
+                shortened=record.state.shortened,
+                opened_at=record.state.opened_at,
+                closed_at=record.state.ended_at,
+                model_version=record.model_version,
+                noise_multiplier=noise_multiplier,
+                max_participations=record.max_participations,
+                epsilon=finite_or_none(spent.epsilon),
+                bytes_up=record.bytes_up,
+            )
+        )
+    return summaries

@@ -1,0 +1,57 @@
+import msgspec
+import pytest
+
+from aggregation_service.privacy.accounting import privacy_spent
+from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.privacy.statement import PrivacyStatement, make_statement
+
+
+def statement(noise: float = 0.4) -> PrivacyStatement:
+    events = [
+        GaussianSumReleased(
+            round_id=f"{number:032x}",
+            model_version=number,
+            num_reports=20 - number,
+            max_participations=1 + number,
+            noise_multiplier=noise,
+            l2_clip_norm=0.3,
+        )
+        for number in range(3)
+    ]
+    return make_statement(events, report_goal=20, minimum_separation_s=3600, delta=1e-10)
+
+
+def test_states_the_worst_device() -> None:
+    made = statement()
+    assert (made.cohort_sizes, made.max_participations) == ((20, 19, 18), 3)
+    assert made.epsilon == privacy_spent(0.4, 3, 1e-10).epsilon
+    assert "must be trusted" in made.trust_mode
+    assert made.not_protected
+
+
+def test_at_scale_the_same_deviation_on_the_average_is_more_noise_on_the_sum() -> None:
+    made = statement()
+    scale = made.at_scale(cohort=5000, population=10_000_000, rounds=2000, delta=1e-10)
+    deviation = made.noise_multiplier * made.l2_clip_norm / made.report_goal
+    assert scale.noise_multiplier * made.l2_clip_norm / 5000 == pytest.approx(deviation)
+    assert scale.max_participations == 1
+    assert scale.epsilon == privacy_spent(100.0, 1, 1e-10).epsilon
+    assert made.at_scale(cohort=5000, population=10_000_000, rounds=2001, delta=1e-10).max_participations == 2
+    assert made.at_scale(cohort=20, population=30, rounds=7, delta=1e-10).max_participations == 7
+
+
+def test_without_noise_no_guarantee_is_stated() -> None:
+    written = msgspec.json.decode(msgspec.json.encode(statement(noise=0.0)))
+    assert written["epsilon"] is None
+    assert written["rho"] is None
+
+
+def test_nothing_released_is_nothing_to_state() -> None:
+    with pytest.raises(ValueError, match="at least one ledger event"):
+        make_statement([], report_goal=1, minimum_separation_s=0, delta=1e-6)
+
+
+@pytest.mark.parametrize(("cohort", "population", "rounds"), [(0, 10, 1), (11, 10, 1), (5, 10, 0)])
+def test_absurd_scales_are_refused(cohort: int, population: int, rounds: int) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        statement().at_scale(cohort=cohort, population=population, rounds=rounds, delta=1e-6)

@@ -1,0 +1,40 @@
+import hashlib
+from typing import Any
+
+from aggregation_service.storage.files import put_file
+from protocol import routes
+
+CONTENT = bytes(range(256)) * 400
+
+
+def stored(rehearsal: Any) -> str:
+    with rehearsal.service.database.write() as connection:
+        first, second = put_file(connection, CONTENT), put_file(connection, CONTENT)
+    assert first == second
+    assert first.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    return first.sha256
+
+
+def test_a_file_may_be_kept_for_ever(rehearsal: Any) -> None:
+    sha256 = stored(rehearsal)
+    response = rehearsal.request("GET", routes.file(sha256))
+    assert response.data == CONTENT
+    assert response.headers["ETag"] == f'"{sha256}"'
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    again = rehearsal.request("GET", routes.file(sha256), headers={"If-None-Match": f'"{sha256}"'})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_an_interrupted_download_goes_on(rehearsal: Any) -> None:
+    path = routes.file(stored(rehearsal))
+    response = rehearsal.request("GET", path, headers={"Range": "bytes=1000-"})
+    assert (response.status_code, response.data) == (206, CONTENT[1000:])
+    assert response.headers["Content-Range"] == f"bytes 1000-{len(CONTENT) - 1}/{len(CONTENT)}"
+    beyond = rehearsal.request("GET", path, headers={"Range": f"bytes={len(CONTENT)}-"})
+    assert (beyond.status_code, beyond.content_type) == (416, "application/problem+json")
+
+
+def test_an_unknown_file_is_a_problem(rehearsal: Any) -> None:
+    for sha256 in ("0" * 64, "..", "%00"):
+        response = rehearsal.request("GET", routes.file(sha256))
+        assert (response.status_code, response.content_type) == (404, "application/problem+json")

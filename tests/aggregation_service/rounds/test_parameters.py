@@ -1,0 +1,27 @@
+from typing import Any
+
+import pytest
+
+from aggregation_service.rounds.parameters import RoundParameters
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minimum_reports": 0},
+        {"over_selection": 0.9},
+        {"over_selection": float("nan")},
+        {"min_examples": -1},
+        {"selection_timeout_s": 0.0},
+        {"report_deadline_s": float("inf")},
+    ],
+)
+def test_a_parameter_out_of_its_bound_is_named(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"{name} must be between .* got"):
+        RoundParameters(**{"minimum_reports": 1, **wrong})
+
+
+@pytest.mark.parametrize(("goal", "over", "cohort"), [(20, 1.3, 26), (1, 1.0, 1), (3, 1.3, 4), (100, 1.1, 110)])
+def test_cohort_size(goal: int, over: float, cohort: int) -> None:
+    assert RoundParameters(minimum_reports=1, over_selection=over).cohort_size(goal) == cohort

@@ -1,0 +1,142 @@
+"""Round logic: by properties over any sequence of events, and by the cases that matter one by one."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregation_service.rounds.parameters import RoundParameters
+from aggregation_service.rounds.state import (
+    AbandonReason,
+    Candidate,
+    Phase,
+    Round,
+    RoundOver,
+    abandon,
+    accept_report,
+    advance,
+    decide_check_in,
+    open_round,
+)
+
+PARAMETERS = RoundParameters(
+    minimum_reports=2, over_selection=1.5, min_examples=10, selection_timeout_s=100, report_deadline_s=50
+)
+NEW = Candidate(num_examples=10, last_selected_at=None, in_this_round=False)
+
+events = st.lists(
+    st.tuples(st.sampled_from(["check_in", "report", "advance"]), st.floats(0, 60, allow_nan=False)), max_size=60
+)
+
+
+def fresh(goal: int = 4) -> Round:
+    return open_round(PARAMETERS, goal, now=0.0)
+
+
+def select(current: Round, count: int, now: float = 0.0) -> Round:
+    for _ in range(count):
+        decided = decide_check_in(current, NEW, minimum_separation_s=0, now=now)
+        assert isinstance(decided, Round)
+        current = advance(decided, now)
+    return current
+
+
+@given(events, st.integers(2, 6))
+def test_whatever_happens_a_round_keeps_its_promises(happening: list[tuple[str, float]], goal: int) -> None:
+    current, now, outstanding = fresh(goal), 0.0, 0
+    for kind, seconds in happening:
+        now += seconds
+        before, current = current, advance(current, now)
+        assert advance(current, now) == current
+        if kind == "check_in":
+            decided = decide_check_in(current, NEW, minimum_separation_s=0, now=now)
+            if isinstance(decided, Round):
+                assert current.phase is Phase.SELECTION
+                current, outstanding = decided, outstanding + 1
+        elif kind == "report" and outstanding:
+            try:
+                current, outstanding = accept_report(current, was_shortened=False, now=now), outstanding - 1
+            except RoundOver:
+                assert not current.is_open
+            else:
+                assert now <= current.deadline_at
+        assert current.reported <= goal
+        assert current.reported <= current.selected <= PARAMETERS.cohort_size(goal)
+        assert before.is_open or replace(current) == before
+        assert (current.ended_at is None) == current.is_open
+        assert (current.abandoned_because is not None) == (current.phase is Phase.ABANDONED)
+        assert current.phase is not Phase.CLOSED or current.reported >= min(goal, PARAMETERS.minimum_reports)
+    assert not advance(current, now + 151).is_open
+
+
+@given(events, st.floats(0, 500))
+def test_being_called_late_gives_the_same_end(happening: list[tuple[str, float]], later: float) -> None:
+    current, now = fresh(), 0.0
+    for kind, seconds in happening:
+        now += seconds
+        current = advance(current, now)
+        decided = decide_check_in(current, NEW, minimum_separation_s=0, now=now)
+        if kind == "check_in" and isinstance(decided, Round):
+            current = decided
+    punctual = current
+    for step in range(160):
+        punctual = advance(punctual, now + step)
+    at_once = advance(current, now + 160 + later)
+    assert (at_once.phase, at_once.reported, at_once.deadline_at) == (
+        punctual.phase,
+        punctual.reported,
+        punctual.deadline_at,
+    )
+
+
+def test_closes_at_its_goal_while_selection_goes_on() -> None:
+    current = select(fresh(goal=2), 2)
+    for _ in range(2):
+        current = accept_report(current, was_shortened=True, now=1.0)
+    closed = advance(current, 1.0)
+    assert (closed.phase, closed.reported, closed.shortened, closed.ended_at) == (Phase.CLOSED, 2, 2, 1.0)
+    with pytest.raises(RoundOver):
+        accept_report(current, was_shortened=False, now=1.0)
+
+
+def test_a_full_cohort_ends_selection_and_leaves_the_last_device_its_time() -> None:
+    current = select(fresh(), 6, now=30.0)
+    assert (current.phase, current.deadline_at) == (Phase.REPORTING, 80.0)
+    assert decide_check_in(current, NEW, minimum_separation_s=0, now=30.0) == "cohort_full"
+    assert accept_report(current, was_shortened=False, now=80.0).reported == 1
+    with pytest.raises(RoundOver):
+        accept_report(current, was_shortened=False, now=80.001)
+
+
+@pytest.mark.parametrize(("reports", "phase"), [(1, Phase.ABANDONED), (2, Phase.CLOSED), (3, Phase.CLOSED)])
+def test_the_deadline_closes_or_abandons(reports: int, phase: Phase) -> None:
+    current = select(fresh(), 5)
+    for _ in range(reports):
+        current = accept_report(current, was_shortened=False, now=1.0)
+    ended = advance(current, 1000.0)
+    assert (ended.phase, ended.ended_at) == (phase, 150.0)
+    assert ended.abandoned_because == (AbandonReason.TOO_FEW_REPORTS if phase is Phase.ABANDONED else None)
+
+
+def test_a_cohort_that_does_not_gather_is_abandoned_at_the_timeout() -> None:
+    ended = advance(select(fresh(), 1), 100.5)
+    assert (ended.phase, ended.abandoned_because) == (Phase.ABANDONED, AbandonReason.TOO_FEW_DEVICES)
+    assert abandon(ended, AbandonReason.SUM_LOST, 200.0) == ended
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (replace(NEW, num_examples=9), "too_few_examples"),
+        (replace(NEW, in_this_round=True), "minimum_separation"),
+        (replace(NEW, last_selected_at=0.5), "minimum_separation"),
+    ],
+)
+def test_who_is_turned_away_and_why(candidate: Candidate, reason: str) -> None:
+    assert decide_check_in(fresh(), candidate, minimum_separation_s=60, now=60.0) == reason
+
+
+def test_minimum_separation_ends_on_the_second() -> None:
+    candidate = replace(NEW, last_selected_at=0.0)
+    assert isinstance(decide_check_in(fresh(), candidate, minimum_separation_s=60, now=60.0), Round)
