@@ -1,0 +1,1 @@
+"""Benchmarks: ours and a reference, measured in turn in the same run."""
