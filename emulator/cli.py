@@ -1,0 +1,60 @@
+"""`keychorus demo`: the main job."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+_FOLDER = Path("reports/demo")
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="A tiny model and little text: under a minute.")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 24; with --quick 5]")
+@click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
+              help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
+@click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
+              help="Processes that train devices.")  # fmt: skip
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=_FOLDER, show_default=True,
+              help="Takes the report and the release.")  # fmt: skip
+def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int, workers: int, folder: Path) -> None:
+    r"""The whole loop on real text, with a report at its end.
+
+    Chat messages of some 600 people are split into donors, whose text counts as public, people with a device, and
+    people who are held out. A model is pre-trained on the donors' text and then learns from the devices in federated
+    rounds: the real service, the real device runtime, real HTTP. The report tells what that did for its predictions,
+    what it cost, and what it protects.
+
+    \b
+    Examples:
+      keychorus demo
+      keychorus demo --quick
+      keychorus demo --noise-multiplier 0 --folder reports/without-noise
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads: its start-up notes help nobody here
+    from rich.console import Console
+
+    from emulator.demo.federation import TooFewRounds
+    from emulator.demo.run import run_demo
+    from emulator.demo.settings import full_demo, quick_demo
+    from emulator.service_process import ServiceDidNotStart
+    from evaluation.report import print_summary
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service and the workers are ended too
+    console = Console()
+    if quick:
+        settings = quick_demo(rounds=rounds or 5, noise_multiplier=noise_multiplier)
+    else:
+        settings = full_demo(rounds=rounds or 24, noise_multiplier=noise_multiplier)
+    try:
+        result = run_demo(settings, folder, seed=seed, num_workers=workers, console=console)
+    except (ServiceDidNotStart, TooFewRounds) as error:
+        raise click.ClickException(str(error)) from None
+    print_summary(result.report, console)
+    console.print(f"\nThe report, with plots: [bold]{result.html_path}[/]\nThe same for programs:  {result.json_path}")
+    console.print(
+        f"\nType with the model just trained: [bold]keychorus device keyboard --release {result.release_folder}[/]"
+    )

@@ -1,0 +1,1 @@
+"""The main job: the whole loop on real text, from one command."""

@@ -1,0 +1,217 @@
+"""The federated part of the demo: service, fleet and release."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aggregation_service import operations
+from aggregation_service.clock import set_file_clock
+from aggregation_service.config import load_config
+from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.summaries import PopulationSummary
+from device_runtime.client import ServiceClient
+from device_runtime.environment import new_session
+from device_runtime.outcome import Event
+from device_runtime.release import fetch_release, save_release
+from emulator.demo.public_model import PublicWords
+from emulator.demo.settings import POPULATION, DemoSettings
+from emulator.device import EmulatedDevice, StepResult, World, make_device
+from emulator.fleet import Fleet, FleetTotals
+from emulator.service_process import running_service
+from emulator.trace import HOUR_S, nightly_trace
+from protocol.manifest import decode_public_key
+from protocol.weights import Weights
+
+FIRST_MIDNIGHT = datetime(2026, 1, 6, tzinfo=UTC).timestamp()
+START = FIRST_MIDNIGHT + 1.5 * HOUR_S
+"""A time at which everybody sleeps: rounds need not wait for the first evening."""
+NIGHTS = 30
+SECONDS_PER_STEP = (0.4, 2.5)
+"""A training step on a fast and on a slow processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedRound:
+    """What the fleet saw of one closed round.
+
+    Attributes:
+      weights: of the checkpoint that it made.
+      interrupted: devices that were picked up while training since the round before.
+      loss: mean of the devices' first loss, before they trained; None if none trained.
+      seconds: wall time since the round before closed.
+
+    """
+
+    weights: Weights = field(repr=False)
+    interrupted: int
+    loss: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FederatedRun:
+    """What came of it, as far as the service and the fleet tell."""
+
+    rounds: list[ClosedRound]
+    totals: FleetTotals
+    summary: PopulationSummary
+    statement: PrivacyStatement
+
+
+class Federation:
+    """A service with one population, and its fleet, in one folder."""
+
+    def __init__(self, settings: DemoSettings, folder: Path, words: PublicWords, *, seed: int):
+        """Makes the service's database, key and clock, and lays out the devices' world."""
+        self._settings = settings
+        self._folder = folder
+        self._seed = seed
+        self._clock_path = folder / "clock"
+        folder.mkdir(parents=True)
+        set_file_clock(self._clock_path, START)
+        self._paths = operations.initialise(
+            folder / "service", clock_path=self._clock_path, privacy_delta=settings.delta
+        )
+        self._config = load_config(self._paths.config_path)
+        self._words = words
+        self._vocabulary_path = folder / "vocabulary.model"
+        self._vocabulary_path.write_bytes(words.vocabulary.model)
+        self._devices: list[EmulatedDevice] = []
+
+    def add_devices(self, texts_by_person: dict[str, list[str]], advance: Callable[[], None]) -> None:
+        """Gives each person a device with a typing log of their own."""
+        for index, texts in enumerate(texts_by_person.values()):
+            generator = random.Random(f"{self._seed} {index}")  # noqa: S311  # draws surroundings, guards nothing
+            seconds_per_step = generator.uniform(*SECONDS_PER_STEP)
+            device = EmulatedDevice(
+                index=index,
+                folder=self._folder / "devices" / f"{index:05d}",
+                trace=nightly_trace(generator, first_midnight=FIRST_MIDNIGHT, nights=NIGHTS),
+                seconds_per_step=seconds_per_step,
+                least_training_s=seconds_per_step * (len(texts) // self._settings.plan_training.batch_size),
+            )
+            make_device(device, texts, now=START)
+            self._devices.append(device)
+            advance()
+
+    @contextmanager
+    def service(self, weights: Weights, training_graph: bytes) -> Iterator[str]:
+        """Creates the population's task and runs the real service until the block ends."""
+        operations.add_population(self._config, POPULATION)
+        operations.create_task(
+            self._config,
+            population=POPULATION,
+            plan=self._settings.plan,
+            training_graph=training_graph,
+            checkpoint=weights,
+            parameters=self._settings.parameters,
+            server_momentum=self._settings.server_momentum,
+            server_learning_rate=self._settings.server_learning_rate,
+        )
+        with running_service(self._paths.config_path, self._folder / "service.log") as url:
+            yield url
+
+    def run(self, url: str, *, num_workers: int, on_round: Callable[[int], None]) -> FederatedRun:
+        """Runs rounds until enough have closed.
+
+        Raises:
+          TooFewRounds: the fleet's nights ended before.
+
+        """
+        world = World(
+            service_url=url,
+            population=POPULATION,
+            public_key=self._paths.public_key,
+            vocabulary_path=self._vocabulary_path,
+        )
+        fleet = Fleet(
+            world,
+            self._devices,
+            start=START,
+            clock_path=self._clock_path,
+            seed=self._seed,
+            vanish_rate=self._settings.vanish_rate,
+            num_workers=num_workers,
+        )
+        watch = _RoundWatch(self, fleet.totals, on_round)
+        fleet.run(watch)
+        if len(watch.rounds) < self._settings.rounds:
+            raise TooFewRounds(f"{self._settings.rounds} rounds were to close, {len(watch.rounds)} did")
+        statement = operations.privacy_statement(self._config, POPULATION)
+        if statement is None:
+            raise TooFewRounds("no round released anything")
+        (summary,) = operations.summaries(self._config)
+        return FederatedRun(rounds=watch.rounds, totals=fleet.totals, summary=summary, statement=statement)
+
+    def current_model(self) -> tuple[int, Weights]:
+        """The newest checkpoint, as the operator would fetch it."""
+        return operations.current_checkpoint(self._config, POPULATION)
+
+    def release(self, url: str, prediction_model: bytes, folder: Path) -> None:
+        """Publishes a release, then fetches it as a device does and leaves it in `folder`."""
+        files = {
+            "prediction_model": prediction_model,
+            "vocabulary": self._words.vocabulary.model,
+            "casing": self._words.casing.to_tsv(),
+        }
+        operations.publish_release(self._config, population=POPULATION, files=files)
+        key = decode_public_key(self._paths.public_key)
+        client = ServiceClient(url, new_session())
+        signed, release = fetch_release(client, key, population=POPULATION)
+        fetched = {name: getattr(release, name) for name in ("prediction_model", "vocabulary", "casing")}
+        save_release(folder, signed, {**fetched, "privacy_statement": release.privacy_statement}, key)
+
+    @property
+    def settings(self) -> DemoSettings:
+        """What it runs with."""
+        return self._settings
+
+
+class TooFewRounds(Exception):
+    """The fleet could not close as many rounds as were asked for."""
+
+
+class _RoundWatch:
+    """Asked after each step of the fleet: notices closed rounds, keeps their checkpoints, says when it is enough."""
+
+    def __init__(self, federation: Federation, totals: FleetTotals, on_round: Callable[[int], None]):
+        self.rounds: list[ClosedRound] = []
+        self._federation = federation
+        self._totals = totals
+        self._on_round = on_round
+        self._reports = 0
+        self._interrupted_before = 0
+        self._runs_before = 0
+        self._closed_at = time.perf_counter()
+
+    def __call__(self, result: StepResult) -> bool:
+        settings = self._federation.settings
+        if result.outcome.event is Event.REPORTED:
+            self._reports += 1
+            # No round closes with fewer reports, so the checkpoint, which is large, is read rarely.
+            if self._reports >= settings.parameters.minimum_reports:
+                self._look()
+        return len(self.rounds) >= settings.rounds
+
+    def _look(self) -> None:
+        version, weights = self._federation.current_model()
+        if version == len(self.rounds):
+            return
+        now = time.perf_counter()
+        runs = self._totals.training_runs[self._runs_before :]
+        interrupted = self._totals.events[Event.INTERRUPTED]
+        self.rounds.append(
+            ClosedRound(
+                weights=weights,
+                interrupted=interrupted - self._interrupted_before,
+                loss=sum(run["first_loss"] for run in runs) / len(runs) if runs else None,
+                seconds=now - self._closed_at,
+            )
+        )
+        self._reports, self._closed_at = 0, now
+        self._interrupted_before, self._runs_before = interrupted, len(self._totals.training_runs)
+        self._on_round(len(self.rounds))

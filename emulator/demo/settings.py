@@ -1,0 +1,110 @@
+"""What the demo runs with. One frozen value a run; the report repeats what matters of it."""
+
+from dataclasses import dataclass, field
+
+from aggregation_service.rounds.parameters import RoundParameters
+from model.network import FULL, SMALL, NetworkShape
+from protocol.plan import Plan, PrivacyParameters, TrainingParameters
+
+POPULATION = "english"
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """All choices of a run.
+
+    Attributes:
+      name: of the run, in its report.
+      shape: of the network; the vocabulary has its size.
+      max_devices: senders beyond this number are left out, so that a quick run stays quick.
+      max_messages: cap a sender.
+      donor_share: share of senders whose text is treated as public.
+      held_out_share: share of senders that never train.
+      public_weight: share of the public word counts in the vocabulary's.
+      pretraining_epochs: passes over the donors' text.
+      rounds: to close.
+      parameters: of each round, beside the plan.
+      plan_training: of each device.
+      plan_privacy: of each round.
+      server_momentum: of the server's optimiser.
+      server_learning_rate: of the server's optimiser.
+      vanish_rate: share of selected devices that vanish; production saw 0.06 to 0.10 (arXiv 1902.01046, section 9).
+      test_messages_per_held_out: newest messages of each held-out sender that are scored.
+      test_messages_per_device: of each device's test fifth, the newest that are scored.
+      curve_messages: messages of each held-out sender behind the curve of recall by round.
+      delta: at which the demo's epsilon is told.
+
+    """
+
+    name: str
+    shape: NetworkShape
+    max_devices: int
+    max_messages: int
+    donor_share: float = 0.06
+    held_out_share: float = 0.2
+    public_weight: float = 0.5
+    pretraining_epochs: int
+    rounds: int
+    parameters: RoundParameters
+    plan_training: TrainingParameters
+    plan_privacy: PrivacyParameters
+    server_momentum: float = 0.9
+    server_learning_rate: float = 1.0
+    vanish_rate: float = 0.08
+    test_messages_per_held_out: int
+    test_messages_per_device: int
+    curve_messages: int
+    delta: float = 1e-6
+    scale_cohort: int = 5_000
+    scale_population: int = 10_000_000
+    scale_delta: float = field(default=1e-10)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of every round."""
+        return Plan(tensors=self.shape.tensors, training=self.plan_training, privacy=self.plan_privacy)
+
+
+def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
+    """The main job: Gboard's network, all senders."""
+    return DemoSettings(
+        name="demo",
+        shape=FULL,
+        max_devices=10_000,
+        max_messages=200,
+        pretraining_epochs=3,
+        rounds=rounds,
+        parameters=RoundParameters(minimum_reports=18, selection_timeout_s=300),
+        plan_training=TrainingParameters(
+            batch_size=8, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=3_000
+        ),
+        plan_privacy=PrivacyParameters(
+            l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=24, minimum_separation_s=1 * HOUR_S
+        ),
+        test_messages_per_held_out=40,
+        test_messages_per_device=10,
+        curve_messages=10,
+    )
+
+
+def quick_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
+    """The same loop with a tiny network and little text: for the tests, and for a first look."""
+    return DemoSettings(
+        name="demo (quick)",
+        shape=SMALL,
+        max_devices=100,
+        max_messages=40,
+        pretraining_epochs=6,
+        rounds=rounds,
+        parameters=RoundParameters(minimum_reports=8, selection_timeout_s=300),
+        plan_training=TrainingParameters(
+            batch_size=8, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000
+        ),
+        plan_privacy=PrivacyParameters(
+            l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=10, minimum_separation_s=1 * HOUR_S
+        ),
+        test_messages_per_held_out=10,
+        test_messages_per_device=4,
+        curve_messages=4,
+    )

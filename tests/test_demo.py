@@ -1,0 +1,91 @@
+"""The whole loop, as a newcomer starts it: real service, real devices, real HTTP, a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from device_runtime.release import open_release, read_public_key
+
+KEYCHORUS = Path(sys.executable).with_name("keychorus")
+ROUNDS = 4
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("scratch"))}
+    ran = subprocess.run(
+        [KEYCHORUS, "demo", "--quick", "--rounds", str(ROUNDS), "--folder", folder],
+        env=environment, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return folder, environment["TMPDIR"], ran.stdout
+
+
+@pytest.fixture(scope="module")
+def report(demo):
+    return json.loads((demo[0] / "report.json").read_text())
+
+
+def test_the_report_has_what_it_promises(report):
+    for group in ("held_out", "devices"):
+        for predictor in ("unigram", "pretrained", "federated"):
+            accuracy = report["accuracy"][group][predictor]
+            assert 0 < accuracy["top1"] <= accuracy["top3"] < 1
+            assert 0 < accuracy["keystroke_savings"] < 1
+            assert 1 < accuracy["perplexity"] <= 1000
+    assert report["privacy"]["epsilon"] > 100, "a cohort of ten cannot be private with little noise"
+    assert report["privacy"]["at_scale"]["epsilon"] < report["privacy"]["epsilon"]
+    assert {"delta", "mechanism", "noise_multiplier"} <= set(report["privacy"])
+    assert len(report["rounds"]) == ROUNDS
+    assert report["fleet"]["devices"] == 100
+    assert report["seed"] == 1
+    assert "rounds" in report["seconds"]
+
+
+def test_devices_sent_whole_updates_and_fetched_checkpoints_once_a_round(report):
+    update = 4 * report["model"]["parameters"]
+    assert update < report["bytes"]["up_per_device_round"] < 2 * update
+    assert report["bytes"]["down_per_device_round"] > update
+
+
+def test_training_changed_the_model(report):
+    held_out = report["accuracy"]["held_out"]
+    assert held_out["federated"]["perplexity"] != held_out["pretrained"]["perplexity"]
+    assert all(round_["reported"] == 10 <= round_["selected"] <= 13 for round_ in report["rounds"])
+
+
+def test_the_page_stands_alone(demo):
+    page = (demo[0] / "report.html").read_text()
+    assert "<svg" in page
+    assert "<script src" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_release_opens_and_suggests(demo):
+    folder = demo[0] / "release"
+    release = open_release(folder, read_public_key(folder / "public_key.txt"), population="english")
+    assert release.manifest.model_version == ROUNDS
+    suggestions = release.predictor().suggest("how are ")
+    assert len(suggestions) == 3
+    assert all(0 < suggestion.probability < 1 for suggestion in suggestions)
+    assert json.loads(release.privacy_statement)["epsilon"] > 100
+
+
+def test_nothing_is_left_behind(demo):
+    _, scratch, output = demo
+    assert not list(Path(scratch).glob("keychorus-*"))
+    assert "keychorus device keyboard" in output.replace("\n", " ")
+    running = [_command_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert not [command for command in running if scratch in command]
+
+
+def _command_line(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
