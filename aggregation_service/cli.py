@@ -44,7 +44,7 @@ def service() -> None:
 @click.option("--clock", "clock_path", type=click.Path(dir_okay=False, path_type=Path), help="File of virtual time.")
 @click.option("--delta", default=1e-10, show_default=True, help="The delta at which epsilon is told.")
 def init(folder: Path, clock_path: Path | None, delta: float) -> None:
-    r"""Make a service: configuration, signing key, database.
+    """Make a service: configuration, signing key, database.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def init(folder: Path, clock_path: Path | None, delta: float) -> None:
     click.echo(
         f"configuration  {paths.config_path}\nsigning key    {paths.signing_key_path} (keep it, and keep it secret)"
     )
-    click.echo(f"public key     {paths.public_key} (devices are enrolled with it)")
+    click.echo(f"public key     {paths.public_key_path} (devices are enrolled with it)")
 
 
 @service.group()
@@ -67,7 +67,7 @@ def population() -> None:
 @click.argument("name")
 @config_option
 def population_add(name: str, config_path: Path) -> None:
-    r"""Add a population.
+    """Add a population.
 
     \b
     Example:
@@ -107,7 +107,7 @@ def task_create(
     config_path: Path,
     **parameters: float,
 ) -> None:
-    r"""Give a population something to train; an open round of its last task is abandoned.
+    """Give a population something to train; an open round of its last task is abandoned.
 
     Report goal, minimum separation, clipping and noise stand in the plan.
 
@@ -138,7 +138,7 @@ def task_create(
 @click.option("--threads", default=8, show_default=True, help="Requests served at once.")
 @config_option
 def run(host: str, port: int, threads: int, config_path: Path) -> None:
-    r"""Serve, by gunicorn, until stopped; migrates the database first.
+    """Serve, by gunicorn, until stopped; migrates the database first.
 
     \b
     Example:
@@ -164,7 +164,7 @@ def release() -> None:
 @click.option("--model-version", type=int, help="Version of the weights released; without: the newest.")
 @config_option
 def release_publish(population_name: str, folder: Path, model_version: int | None, config_path: Path) -> None:
-    r"""Sign the files of a folder, with the privacy statement of their training, and offer them to devices.
+    """Sign the files of a folder, with the privacy statement of their training, and offer them to devices.
 
     A file's name without its ending is its name in the release: prediction_model, vocabulary, casing.
 
@@ -185,7 +185,7 @@ def release_publish(population_name: str, folder: Path, model_version: int | Non
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a population.")
 def status(config_path: Path, as_json: bool) -> None:
-    r"""Show populations, rounds and privacy spent.
+    """Show populations, rounds and privacy spent.
 
     \b
     Example:
@@ -203,7 +203,8 @@ def status(config_path: Path, as_json: bool) -> None:
 
 
 def _table(summary: PopulationSummary) -> Table:
-    title = f"{summary.population}: model version {summary.model_version}, {summary.devices} devices seen"
+    model = "no model yet" if summary.model_version is None else f"model version {summary.model_version}"
+    title = f"{summary.population}: {model}, {summary.devices} devices seen"
     caption = f"ε {_number(summary.epsilon)} at δ {summary.delta:g}; refused: {sum(summary.refusals.values())}"
     table = Table(title=title, caption=caption)
     for heading in ("round", "phase", "selected", "reported", "shortened", "MB up", "ε so far"):

@@ -50,11 +50,12 @@ class ServicePaths:
     config_path: Path
     signing_key_path: Path
     database_path: Path
+    public_key_path: Path
     public_key: str
 
 
 def initialise(folder: Path, *, clock_path: Path | None = None, privacy_delta: float = 1e-10) -> ServicePaths:
-    """Makes a service in `folder`: configuration, signing key, SQLite database.
+    """Makes a service in `folder`: configuration, signing key and its public half, SQLite database.
 
     Args:
       folder: made if missing, readable by its owner only.
@@ -66,8 +67,9 @@ def initialise(folder: Path, *, clock_path: Path | None = None, privacy_delta: f
 
     """
     folder = folder.absolute()
-    paths = (folder / "service.toml", folder / "signing.key", folder / "service.sqlite")
-    config_path, signing_key_path, database_path = paths
+    names = ("service.toml", "signing.key", "service.sqlite", "public_key.txt")
+    paths = tuple(folder / name for name in names)
+    config_path, signing_key_path, database_path, public_key_path = paths
     for path in paths:
         if path.exists():
             raise ConfigError(f"{path} exists already; a service is made in a folder without one")
@@ -81,11 +83,14 @@ def initialise(folder: Path, *, clock_path: Path | None = None, privacy_delta: f
     key = create_signing_key(signing_key_path)
     migrate(config)
     config_path.write_text(render_config(config), encoding="utf-8")
+    public_key = encode_public_key(key.public_key())
+    public_key_path.write_text(f"{public_key}\n", encoding="ascii")
     return ServicePaths(
         config_path=config_path,
         signing_key_path=signing_key_path,
         database_path=database_path,
-        public_key=encode_public_key(key.public_key()),
+        public_key_path=public_key_path,
+        public_key=public_key,
     )
 
 

@@ -21,7 +21,7 @@ _FOLDER = Path("reports/demo")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=_FOLDER, show_default=True,
               help="Takes the report and the release.")  # fmt: skip
 def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int, workers: int, folder: Path) -> None:
-    r"""The whole loop on real text, with a report at its end.
+    """The whole loop on real text, with a report at its end.
 
     Chat messages of some 600 people are split into donors, whose text counts as public, people with a device, and
     people who are held out. A model is pre-trained on the donors' text and then learns from the devices in federated

@@ -40,9 +40,9 @@ def write_statement(
             "may find out whether somebody took part, and perhaps what they typed."
         )
     return (
-        f"{what} With the noise of this run, ε = {epsilon:.3g} at δ = {small(delta)} for a device's whole log. "
+        f"{what} With the noise of this run, ε = {number(epsilon)} at δ = {small(delta)} for a device's whole log. "
         f"{_judge(epsilon)} {_why(epsilon, cohort, population)} The same noise on the average of {scale_cohort:,} "
-        f"devices in a population of {scale_population:,} would give ε = {scale_epsilon:.2g}. "
+        f"devices in a population of {scale_population:,} would give ε = {number(scale_epsilon)}. "
         f"{_judge(scale_epsilon)}"
     )
 

@@ -34,7 +34,7 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "service": Entry("aggregation_service.cli:service", "The server that adds up what devices send.", "service"),
     },
     "Make and measure": {
-        "model": Entry("model.cli:model", "Vocabulary, pre-training, export and releases.", "workstation"),
+        "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
     },
 }

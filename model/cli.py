@@ -9,13 +9,55 @@ _SHAPES = click.Choice(["full", "small"])
 
 @click.group()
 def model() -> None:
-    r"""Training graphs and prediction models.
+    """Plans, training graphs and prediction models.
 
     \b
-    Example:
-      keychorus model export-training-graph training.tflite
+    Examples:
+      keychorus model new english/
       keychorus model export-prediction-model checkpoint.safetensors prediction_model.tflite
     """
+
+
+@model.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--size", type=_SHAPES, default="full", show_default=True, help="The network's size.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first weights.")
+@click.option("--report-goal", type=click.IntRange(1, 10_000_000), default=100, show_default=True,
+              help="Reports that close a round.")  # fmt: skip
+@click.option("--l2-clip-norm", type=click.FloatRange(0, 1_000, min_open=True), default=1.0, show_default=True,
+              help="Bound on an update's L2 norm.")  # fmt: skip
+@click.option("--noise-multiplier", type=click.FloatRange(0, 10_000), default=1.0, show_default=True,
+              help="Noise on the sum, in units of the clipping norm.")  # fmt: skip
+def new(*, folder: Path, size: str, seed: int, report_goal: int, l2_clip_norm: float, noise_multiplier: float) -> None:
+    """Write what a new task needs to FOLDER: plan.json, training.tflite, weights.safetensors.
+
+    The weights are random; hand `keychorus service task create` others where you have them. The plan is JSON, made to
+    be edited before the task is created.
+    """
+    import msgspec
+
+    from model import export, network
+    from protocol.plan import Plan, PrivacyParameters, TrainingParameters, encode_plan
+    from protocol.weights import encode_checkpoint
+
+    shape = {"full": network.FULL, "small": network.SMALL}[size]
+    training = TrainingParameters(batch_size=16, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=5_000)
+    privacy = PrivacyParameters(
+        l2_clip_norm=l2_clip_norm,
+        noise_multiplier=noise_multiplier,
+        report_goal=report_goal,
+        minimum_separation_s=24 * 3600.0,
+    )
+    plan = encode_plan(Plan(tensors=shape.tensors, training=training, privacy=privacy))
+    files = {
+        "plan.json": msgspec.json.format(plan, indent=2),
+        "training.tflite": export.export_training_graph(shape, batch_size=16, sequence_length=12),
+        "weights.safetensors": encode_checkpoint(network.initial_weights(shape, seed)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        click.echo(f"{folder / name}: {len(content):,} bytes")
 
 
 @model.command("export-training-graph")

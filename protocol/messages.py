@@ -1,7 +1,7 @@
 """The messages of the HTTP API, typed and strictly decoded.
 
 Every message is JSON, carries no text that anybody typed, and refuses unknown fields. Which party sends a message is
-said in its docstring; `docs/protocol.md` lists them in the order of a round.
+said in its docstring; `protocol/README.md` lists them in the order of a round.
 """
 
 from typing import Annotated, Literal, TypeVar

@@ -82,8 +82,9 @@ def _privacy(settings: DemoSettings, people: People, run: FederatedRun) -> schem
 
 def _bytes(run: FederatedRun) -> schema.BytesSection:
     events = run.totals.events
+    uploads = events[Event.REPORTED] + events[Event.REJECTED]  # a late report is uploaded whole, too
     return schema.BytesSection(
-        up_per_device_round=run.totals.bytes_up / max(1, events[Event.REPORTED]),
+        up_per_device_round=run.totals.bytes_up / max(1, uploads),
         down_per_device_round=run.totals.bytes_down / max(1, events[Event.CONFIGURED]),
     )
 

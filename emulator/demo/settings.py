@@ -73,18 +73,18 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         shape=FULL,
         max_devices=10_000,
         max_messages=200,
-        pretraining_epochs=3,
+        pretraining_epochs=2,
         rounds=rounds,
         parameters=RoundParameters(minimum_reports=18, selection_timeout_s=300),
         plan_training=TrainingParameters(
             batch_size=8, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=3_000
         ),
         plan_privacy=PrivacyParameters(
-            l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=24, minimum_separation_s=1 * HOUR_S
+            l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=24, minimum_separation_s=1 * HOUR_S
         ),
         test_messages_per_held_out=40,
         test_messages_per_device=10,
-        curve_messages=10,
+        curve_messages=6,
     )
 
 

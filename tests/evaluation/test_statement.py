@@ -22,7 +22,7 @@ def test_a_large_epsilon_is_called_no_protection() -> None:
     text = statement()
     assert "ε = 212 at δ = 1e-5 for a device's whole log. That is too large to be called protection." in text
     assert "only 20 devices" in text
-    assert "5,000 devices a round in a population of 10,000,000 would give ε = 0.9" in text
+    assert "the average of 5,000 devices in a population of 10,000,000 would give ε = 0.9" in text
     assert "strong protection" in text
 
 
