@@ -12,7 +12,7 @@ _FOLDER = Path("reports/demo")
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A tiny model and little text: under a minute.")
-@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 24; with --quick 5]")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 24; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
@@ -40,18 +40,19 @@ def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int,
     from emulator.demo.federation import TooFewRounds
     from emulator.demo.run import run_demo
     from emulator.demo.settings import full_demo, quick_demo
-    from emulator.service_process import ServiceDidNotStart
+    from emulator.service_process import ServiceStopped
     from evaluation.report import print_summary
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service and the workers are ended too
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     console = Console()
     if quick:
-        settings = quick_demo(rounds=rounds or 5, noise_multiplier=noise_multiplier)
+        settings = quick_demo(rounds=rounds or 12, noise_multiplier=noise_multiplier)
     else:
         settings = full_demo(rounds=rounds or 24, noise_multiplier=noise_multiplier)
     try:
         result = run_demo(settings, folder, seed=seed, num_workers=workers, console=console)
-    except (ServiceDidNotStart, TooFewRounds) as error:
+    except (ServiceStopped, TooFewRounds) as error:
         raise click.ClickException(str(error)) from None
     print_summary(result.report, console)
     console.print(f"\nThe report, with plots: [bold]{result.html_path}[/]\nThe same for programs:  {result.json_path}")

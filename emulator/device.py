@@ -47,7 +47,7 @@ class EmulatedDevice:
       folder: its disk.
       trace: its surroundings.
       seconds_per_step: how long its processor takes for a training step.
-      least_training_s: no training run of this device is shorter, unless it is cut short. The fleet lets others go on
+      least_steps: no training run of this device has fewer steps, unless it is cut short. The fleet lets others go on
         for so long while this one computes, so a low value costs speed and nothing else.
 
     """
@@ -56,7 +56,7 @@ class EmulatedDevice:
     folder: Path
     trace: Trace
     seconds_per_step: float
-    least_training_s: float = 0.0
+    least_steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,6 @@ from emulator.device import EmulatedDevice, StepResult, World, run_step
 Process = Generator[Any, Any, None]  # a simpy process yields events, which simpy does not type
 TrainingProcess = Generator[Any, Any, StepResult]
 
-_MAX_STEPS_BEFORE_PICK_UP = 10
-
 
 class TensorFlowOnDevice(Exception):
     """A device's process has TensorFlow loaded: the emulation would not be one of devices."""
@@ -40,8 +38,8 @@ class FleetTotals:
     Attributes:
       events: how often each outcome came.
       training_runs: numbers of each finished training run, in the order in which they ended.
-      bytes_up: of reporting devices, per report.
-      bytes_down: of configured devices, per configuration.
+      bytes_up: sent in all steps, refused uploads included.
+      bytes_down: received in all steps.
 
     """
 
@@ -82,9 +80,10 @@ class Fleet:
           devices: all of them.
           start: virtual time at which the fleet begins, in seconds since 1970.
           clock_path: the service's clock file.
-          seed: of who vanishes when.
-          vanish_rate: share of the selected devices that never report; half are picked up while training, half lose
-            their connection before they can report. Production saw 0.06 to 0.10 (arXiv 1902.01046, section 9).
+          seed: of who vanishes when; whom the service selects does not follow it.
+          vanish_rate: share of the devices that begin to train and never report; half are picked up while training,
+            half lose their connection before they can report. Production saw 0.06 to 0.10 (arXiv 1902.01046,
+            section 9).
           num_workers: processes that train.
 
         Raises:
@@ -149,10 +148,8 @@ class Fleet:
         time = stage.time
         vanishes = self._generator.random() < self._vanish_rate
         picked_up = vanishes and self._generator.random() < 0.5
-        after = self._generator.randint(1, _MAX_STEPS_BEFORE_PICK_UP) if picked_up else None
-        least_s = device.least_training_s
-        if after is not None:
-            least_s = min(least_s, after * device.seconds_per_step)
+        after = self._generator.randrange(max(1, device.least_steps)) if picked_up else None
+        least_s = device.seconds_per_step * (device.least_steps if after is None else after)
         future = stage.trainers.submit(run_step, self._world, device, now=time.now, picked_up_after_steps=after)
         yield time.timeout(least_s)
         result = future.result()

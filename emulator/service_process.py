@@ -5,44 +5,71 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
 from aggregation_service.config import CONFIG_VARIABLE
 from aggregation_service.operations import gunicorn_command
+from device_runtime.environment import new_session
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
+_SHOWN_LOG_LINES = 10
 
 
-class ServiceDidNotStart(Exception):
-    """The service ended, or did not answer in time."""
+class ServiceStopped(Exception):
+    """The service ended, or did not answer in time. The message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A service that was healthy when it was handed over."""
+
+    url: str
+    _process: subprocess.Popen[bytes]
+    _log_path: Path
+
+    def require_alive(self) -> None:
+        """Checks that its process still runs.
+
+        Raises:
+          ServiceStopped: it does not.
+
+        """
+        if self._process.poll() is not None:
+            raise self.stopped(f"the service ended with exit code {self._process.returncode}")
+
+    def stopped(self, what: str) -> ServiceStopped:
+        """The error that tells what happened; its log lies in a folder that will be gone."""
+        last = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LOG_LINES:]
+        return ServiceStopped("\n".join([f"{what}; its log ends:", *last]))
 
 
 @contextmanager
-def running_service(config_path: Path, log_path: Path) -> Iterator[str]:
-    """Runs gunicorn until the block ends, and gives the service's address.
+def running_service(config_path: Path, log_path: Path) -> Iterator[RunningService]:
+    """Runs gunicorn until the block ends.
 
     Args:
       config_path: of the service, see `aggregation_service.operations.initialise`.
       log_path: takes its program log.
 
     Raises:
-      ServiceDidNotStart: see there.
+      ServiceStopped: see there.
 
     """
     port = _free_port()
-    url = f"http://127.0.0.1:{port}"
     environment = {**os.environ, CONFIG_VARIABLE: str(config_path)}
     with log_path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command
             gunicorn_command(port=port), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         try:
-            _wait_until_healthy(process, url, log_path)
-            yield url
+            service = RunningService(f"http://127.0.0.1:{port}", process, log_path)
+            _wait_until_healthy(service)
+            yield service
         finally:
             _stop(process)
 
@@ -53,17 +80,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log_path: Path) -> None:
+def _wait_until_healthy(service: RunningService) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServiceDidNotStart(f"the service ended with exit code {process.returncode}; its log is {log_path}")
-        try:
-            if requests.get(f"{url}/health", timeout=2).ok:
-                return
-        except requests.ConnectionError:
+    with new_session() as session:
+        while time.monotonic() < deadline:
+            service.require_alive()
+            with suppress(requests.RequestException):
+                if session.get(f"{service.url}/health", timeout=2).ok:
+                    return
             time.sleep(0.1)
-    raise ServiceDidNotStart(f"the service did not answer within {_START_TIMEOUT_S:.0f} s; its log is {log_path}")
+    raise service.stopped(f"the service did not answer within {_START_TIMEOUT_S:.0f} s")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

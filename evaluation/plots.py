@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from evaluation.metrics import Accuracy
 from evaluation.report_schema import ByPredictor, Report, Round
 
 # Matplotlib needs colours; each of these is replaced by the style sheet's variable of that name.
@@ -76,12 +75,11 @@ def _inline(svg: str, name: str) -> str:
 
 def _recall(axes: Axes, report: Report) -> None:
     """Top-1 recall by round, with what a keyboard could do without this training as lines."""
-    before = report.accuracy.held_out
+    before = report.curve
     measured = [(row.number, row.top1) for row in report.rounds if row.top1 is not None]
-    points = [(0, before.pretrained.top1), *measured]
-    for name in ("unigram", "pretrained"):
-        accuracy: Accuracy = getattr(before, name)
-        axes.axhline(accuracy.top1, color=_COLOURS[name], linewidth=1.4, linestyle=(0, (4, 3)), label=PREDICTORS[name])
+    points = [(0, before.pretrained_top1), *measured]
+    for name, top1 in (("unigram", before.unigram_top1), ("pretrained", before.pretrained_top1)):
+        axes.axhline(top1, color=_COLOURS[name], linewidth=1.4, linestyle=(0, (4, 3)), label=PREDICTORS[name])
     axes.plot(*zip(*points, strict=True), color=_COLOURS["federated"], linewidth=2.4, label=PREDICTORS["federated"])
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)

@@ -81,9 +81,9 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
       reported: devices whose update was counted.
       dropped: devices that vanished, or came too late.
       interrupted: devices that stopped because a condition ended.
-      top1: on held-out senders with the checkpoint that this round made; None where it was not measured.
+      top1: on the curve's set of held-out messages with this round's checkpoint; None where it was not measured.
       top3: likewise.
-      loss: mean training loss over the reports, in nats a target; None where it is not known.
+      loss: mean loss before training over all training runs of the round, in nats a target; None where not known.
       epsilon: spent up to and with this round.
       seconds: wall time.
 
@@ -99,6 +99,21 @@ class Round(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     loss: float | None
     epsilon: Epsilon
     seconds: Seconds
+
+
+class CurveSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the points of `rounds` compare with: measured on the same, smaller set as they.
+
+    Attributes:
+      unigram_top1: of the word list.
+      pretrained_top1: before the first round.
+      num_targets: words of that set.
+
+    """
+
+    unigram_top1: Share
+    pretrained_top1: Share
+    num_targets: Count
 
 
 class FleetSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +143,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
       privacy: the promise and its price.
       bytes: traffic.
       rounds: in order.
+      curve: what recall by round compares with.
       seconds: wall time by phase, in the order of the phases.
       fleet: how many senders.
       model: how large.
@@ -143,6 +159,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     privacy: PrivacySection
     bytes: BytesSection
     rounds: Annotated[tuple[Round, ...], msgspec.Meta(min_length=1)]
+    curve: CurveSection
     seconds: dict[str, Seconds]
     fleet: FleetSection
     model: ModelSection

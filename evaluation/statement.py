@@ -20,6 +20,8 @@ def write_statement(
     scale_epsilon: float | None,
     scale_cohort: int,
     scale_population: int,
+    scale_rounds: int,
+    scale_delta: float,
 ) -> str:
     """Writes the statement that heads a report.
 
@@ -31,6 +33,8 @@ def write_statement(
       scale_epsilon: what the same noise on the average gives at scale; None if there was no noise.
       scale_cohort: devices of a round at scale.
       scale_population: devices of a population at scale.
+      scale_rounds: rounds at scale, in which a device takes part again only after all others had their turn.
+      scale_delta: of the epsilon at scale.
 
     """
     what = "Text never left a device; each sent only a clipped change of the model's weights."
@@ -42,7 +46,8 @@ def write_statement(
     return (
         f"{what} With the noise of this run, ε = {number(epsilon)} at δ = {small(delta)} for a device's whole log. "
         f"{_judge(epsilon)} {_why(epsilon, cohort, population)} The same noise on the average of {scale_cohort:,} "
-        f"devices in a population of {scale_population:,} would give ε = {number(scale_epsilon)}. "
+        f"devices in a population of {scale_population:,} would give ε = {number(scale_epsilon)} at "
+        f"δ = {small(scale_delta)} for {scale_rounds} rounds, if nobody takes part twice before all others had a turn. "
         f"{_judge(scale_epsilon)}"
     )
 

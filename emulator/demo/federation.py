@@ -21,7 +21,7 @@ from emulator.demo.public_model import PublicWords
 from emulator.demo.settings import POPULATION, DemoSettings
 from emulator.device import EmulatedDevice, StepResult, World, make_device
 from emulator.fleet import Fleet, FleetTotals
-from emulator.service_process import running_service
+from emulator.service_process import RunningService, running_service
 from emulator.trace import HOUR_S, nightly_trace
 from protocol.manifest import decode_public_key
 from protocol.weights import Weights
@@ -40,8 +40,8 @@ class ClosedRound:
 
     Attributes:
       weights: of the checkpoint that it made.
-      interrupted: devices that were picked up while training since the round before.
-      loss: mean of the devices' first loss, before they trained; None if none trained.
+      interrupted: devices that were picked up while training since the round before closed.
+      loss: mean of the first loss, before training, of all devices that trained since then; None if none did.
       seconds: wall time since the round before closed.
 
     """
@@ -92,14 +92,14 @@ class Federation:
                 folder=self._folder / "devices" / f"{index:05d}",
                 trace=nightly_trace(generator, first_midnight=FIRST_MIDNIGHT, nights=NIGHTS),
                 seconds_per_step=seconds_per_step,
-                least_training_s=seconds_per_step * (len(texts) // self._settings.plan_training.batch_size),
+                least_steps=len(texts) // self._settings.plan_training.batch_size,  # a message is a sequence or more
             )
             make_device(device, texts, now=START)
             self._devices.append(device)
             advance()
 
     @contextmanager
-    def service(self, weights: Weights, training_graph: bytes) -> Iterator[str]:
+    def service(self, weights: Weights, training_graph: bytes) -> Iterator[RunningService]:
         """Creates the population's task and runs the real service until the block ends."""
         operations.add_population(self._config, POPULATION)
         operations.create_task(
@@ -112,18 +112,19 @@ class Federation:
             server_momentum=self._settings.server_momentum,
             server_learning_rate=self._settings.server_learning_rate,
         )
-        with running_service(self._paths.config_path, self._folder / "service.log") as url:
-            yield url
+        with running_service(self._paths.config_path, self._folder / "service.log") as service:
+            yield service
 
-    def run(self, url: str, *, num_workers: int, on_round: Callable[[int], None]) -> FederatedRun:
+    def run(self, service: RunningService, *, num_workers: int, on_round: Callable[[int], None]) -> FederatedRun:
         """Runs rounds until enough have closed.
 
         Raises:
           TooFewRounds: the fleet's nights ended before.
+          ServiceStopped: the service ended while the fleet ran.
 
         """
         world = World(
-            service_url=url,
+            service_url=service.url,
             population=POPULATION,
             public_key=self._paths.public_key,
             vocabulary_path=self._vocabulary_path,
@@ -137,7 +138,7 @@ class Federation:
             vanish_rate=self._settings.vanish_rate,
             num_workers=num_workers,
         )
-        watch = _RoundWatch(self, fleet.totals, on_round)
+        watch = _RoundWatch(self, service, fleet.totals, on_round)
         fleet.run(watch)
         if len(watch.rounds) < self._settings.rounds:
             raise TooFewRounds(f"{self._settings.rounds} rounds were to close, {len(watch.rounds)} did")
@@ -151,7 +152,7 @@ class Federation:
         """The newest checkpoint, as the operator would fetch it."""
         return operations.current_checkpoint(self._config, POPULATION)
 
-    def release(self, url: str, prediction_model: bytes, folder: Path) -> None:
+    def release(self, service: RunningService, prediction_model: bytes, folder: Path) -> None:
         """Publishes a release, then fetches it as a device does and leaves it in `folder`."""
         files = {
             "prediction_model": prediction_model,
@@ -160,7 +161,7 @@ class Federation:
         }
         operations.publish_release(self._config, population=POPULATION, files=files)
         key = decode_public_key(self._paths.public_key)
-        client = ServiceClient(url, new_session())
+        client = ServiceClient(service.url, new_session())
         signed, release = fetch_release(client, key, population=POPULATION)
         fetched = {name: getattr(release, name) for name in ("prediction_model", "vocabulary", "casing")}
         save_release(folder, signed, {**fetched, "privacy_statement": release.privacy_statement}, key)
@@ -178,8 +179,11 @@ class TooFewRounds(Exception):
 class _RoundWatch:
     """Asked after each step of the fleet: notices closed rounds, keeps their checkpoints, says when it is enough."""
 
-    def __init__(self, federation: Federation, totals: FleetTotals, on_round: Callable[[int], None]):
+    def __init__(
+        self, federation: Federation, service: RunningService, totals: FleetTotals, on_round: Callable[[int], None]
+    ):
         self.rounds: list[ClosedRound] = []
+        self._service = service
         self._federation = federation
         self._totals = totals
         self._on_round = on_round
@@ -190,6 +194,8 @@ class _RoundWatch:
 
     def __call__(self, result: StepResult) -> bool:
         settings = self._federation.settings
+        if result.outcome.event is Event.UNAVAILABLE:
+            self._service.require_alive()
         if result.outcome.event is Event.REPORTED:
             self._reports += 1
             # No round closes with fewer reports, so the checkpoint, which is large, is read rarely.

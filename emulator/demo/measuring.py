@@ -14,7 +14,17 @@ from evaluation.targets import SuggestionIndex, TypedMessage, type_messages
 from protocol.weights import Weights
 
 Typed = dict[str, list[TypedMessage]]
-NUM_MEASUREMENTS = 6
+NUM_MEASUREMENTS = 8
+"""Beside one for each round: three predictors on two groups, two of them again on the curve's set."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All predictors on the smaller set behind the curve of recall by round: its points must share one set."""
+
+    unigram: Accuracy
+    pretrained: Accuracy
+    rounds: list[Accuracy]
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Measuring:
     index: SuggestionIndex
     held_out: Typed
     devices: Typed
-    curve: Typed
+    curve_set: Typed
 
     @classmethod
     def of(cls, people: People, words: PublicWords, settings: DemoSettings) -> "Measuring":
@@ -49,13 +59,26 @@ class Measuring:
             devices=self._by_predictor(self.devices, pretrained, federated, advance),
         )
 
-    def curve_point(self, weights: Weights) -> Accuracy:
-        """Measures one round's checkpoint on the smaller set behind the curve."""
-        return self._accuracy(NetworkPredictor(weights), self.curve)
+    def curve(self, pretrained: Weights, by_round: Sequence[Weights], advance: Advance) -> Curve:
+        """Measures the checkpoints of all rounds, and what there was before them."""
+
+        def measured(predictor: Predictor) -> Accuracy:
+            advance("")
+            return self._accuracy(predictor, self.curve_set)
+
+        return Curve(
+            unigram=measured(self._unigram),
+            pretrained=measured(NetworkPredictor(pretrained)),
+            rounds=[measured(NetworkPredictor(weights)) for weights in by_round],
+        )
+
+    @property
+    def _unigram(self) -> Predictor:
+        return UnigramPredictor(self.words.vocabulary, self.words.counts)
 
     def _by_predictor(self, typed: Typed, pretrained: Weights, federated: Weights, advance: Advance) -> ByPredictor:
         predictors: dict[str, Predictor] = {
-            "unigram": UnigramPredictor(self.words.vocabulary, self.words.counts),
+            "unigram": self._unigram,
             "pretrained": NetworkPredictor(pretrained),
             "federated": NetworkPredictor(federated),
         }

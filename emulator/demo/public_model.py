@@ -20,7 +20,7 @@ SEQUENCE_LENGTH = 12
 
 @dataclass(frozen=True, kw_only=True)
 class PublicWords:
-    """Vocabulary and casing, and the counts behind them, which are also the unigram baseline's."""
+    """Vocabulary and casing, and the counts of the donors' text alone, which are the unigram baseline's."""
 
     vocabulary: Vocabulary
     casing: Casing

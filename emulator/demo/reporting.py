@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aggregation_service.rounds.state import Phase
 from device_runtime.outcome import Event
 from emulator.demo.federation import FederatedRun
+from emulator.demo.measuring import Curve
 from emulator.demo.people import People
 from emulator.demo.settings import DemoSettings
 from evaluation import report_schema as schema
@@ -21,7 +22,7 @@ def make_report(
     run: FederatedRun,
     *,
     accuracy: schema.AccuracySection,
-    curve: Sequence[Accuracy],
+    curve: Curve,
     seconds: dict[str, float],
     seed: int,
 ) -> schema.Report:
@@ -33,7 +34,12 @@ def make_report(
         accuracy=accuracy,
         privacy=_privacy(settings, people, run),
         bytes=_bytes(run),
-        rounds=_rounds(run, curve),
+        rounds=_rounds(run, curve.rounds),
+        curve=schema.CurveSection(
+            unigram_top1=curve.unigram.top1,
+            pretrained_top1=curve.pretrained.top1,
+            num_targets=curve.unigram.num_targets,
+        ),
         seconds=seconds,
         fleet=schema.FleetSection(
             devices=len(people.training), donors=people.num_donors, held_out=len(people.held_out)
@@ -69,6 +75,8 @@ def _privacy(settings: DemoSettings, people: People, run: FederatedRun) -> schem
             scale_epsilon=scale.epsilon,
             scale_cohort=scale.cohort,
             scale_population=scale.population,
+            scale_rounds=scale.rounds,
+            scale_delta=scale.delta,
         ),
         at_scale=schema.AtScale(
             cohort=scale.cohort,

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run_demo(settings: DemoSettings, folder: Path, *, seed: int, num_workers: in
       console: shows the progress.
 
     Raises:
-      ServiceDidNotStart, TooFewRounds: see there.
+      ServiceStopped, TooFewRounds: see there.
 
     """
     with tempfile.TemporaryDirectory(prefix="keychorus-demo-") as scratch, Stages(console) as stages:
@@ -102,12 +103,14 @@ class _Demo:
             graph = self._training_graph()
         with self.stages.stage("devices", "Filling the devices' typing logs", len(people.training)) as advance:
             federation.add_devices(people.training, lambda: advance(""))
-        with federation.service(pretrained, graph) as url:
+        with ExitStack() as stack:
+            with self.stages.stage("service", "Starting the service"):
+                service = stack.enter_context(federation.service(pretrained, graph))
             with self.stages.stage("rounds", "Federated rounds over HTTP", self.settings.rounds) as advance:
-                run = federation.run(url, num_workers=self.num_workers, on_round=lambda _: advance(""))
+                run = federation.run(service, num_workers=self.num_workers, on_round=lambda _: advance(""))
             with self.stages.stage("release", "Releasing the model"):
                 shutil.rmtree(release_folder, ignore_errors=True)
-                federation.release(url, export_prediction_model(run.rounds[-1].weights), release_folder)
+                federation.release(service, export_prediction_model(run.rounds[-1].weights), release_folder)
         return run
 
     def measure(self, people: People, words: PublicWords, pretrained: Weights, run: FederatedRun) -> Report:
@@ -115,10 +118,7 @@ class _Demo:
         with self.stages.stage("evaluation", "Measuring the predictions", total) as advance:
             measuring = Measuring.of(people, words, self.settings)
             accuracy = measuring.accuracies(pretrained, run.rounds[-1].weights, advance)
-            curve = []
-            for closed in run.rounds:
-                curve.append(measuring.curve_point(closed.weights))
-                advance("")
+            curve = measuring.curve(pretrained, [closed.weights for closed in run.rounds], advance)
         seconds = dict(self.stages.seconds)
         return make_report(self.settings, people, run, accuracy=accuracy, curve=curve, seconds=seconds, seed=self.seed)
 

@@ -1,13 +1,13 @@
 """What the demo runs with. One frozen value a run; the report repeats what matters of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aggregation_service.rounds.parameters import RoundParameters
+from emulator.trace import HOUR_S
 from model.network import FULL, SMALL, NetworkShape
 from protocol.plan import Plan, PrivacyParameters, TrainingParameters
 
 POPULATION = "english"
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,9 @@ class DemoSettings:
       test_messages_per_device: of each device's test fifth, the newest that are scored.
       curve_messages: messages of each held-out sender behind the curve of recall by round.
       delta: at which the demo's epsilon is told.
+      scale_cohort: report goal of the production population that the report compares with.
+      scale_population: devices of that population.
+      scale_delta: at which its epsilon is told.
 
     """
 
@@ -58,7 +61,7 @@ class DemoSettings:
     delta: float = 1e-6
     scale_cohort: int = 5_000
     scale_population: int = 10_000_000
-    scale_delta: float = field(default=1e-10)
+    scale_delta: float = 1e-10
 
     @property
     def plan(self) -> Plan:
@@ -75,12 +78,12 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         max_messages=200,
         pretraining_epochs=2,
         rounds=rounds,
-        parameters=RoundParameters(minimum_reports=18, selection_timeout_s=300),
+        parameters=RoundParameters(minimum_reports=15, selection_timeout_s=300),
         plan_training=TrainingParameters(
             batch_size=8, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=3_000
         ),
         plan_privacy=PrivacyParameters(
-            l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=24, minimum_separation_s=1 * HOUR_S
+            l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
         ),
         test_messages_per_held_out=40,
         test_messages_per_device=10,
@@ -95,7 +98,7 @@ def quick_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         shape=SMALL,
         max_devices=100,
         max_messages=40,
-        pretraining_epochs=6,
+        pretraining_epochs=2,
         rounds=rounds,
         parameters=RoundParameters(minimum_reports=8, selection_timeout_s=300),
         plan_training=TrainingParameters(

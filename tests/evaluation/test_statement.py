@@ -14,6 +14,8 @@ def statement(**changes: Any) -> str:
         "scale_epsilon": 0.9,
         "scale_cohort": 5_000,
         "scale_population": 10_000_000,
+        "scale_rounds": 24,
+        "scale_delta": 1e-10,
     }
     return write_statement(**settings | changes)
 
