@@ -17,6 +17,7 @@ def nothing_is_left_running():
     mark = f"{_MARK}={secrets.token_hex(16)}"
     os.environ[_MARK] = mark.partition("=")[2]
     yield
+    time.sleep(0.2)  # a process that began just now shows no environment yet
     deadline = time.monotonic() + _GRACE_S
     while (left := _marked(mark.encode())) and time.monotonic() < deadline:
         time.sleep(0.1)
