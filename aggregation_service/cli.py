@@ -10,15 +10,30 @@ import click
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import DatabaseError
 
 from aggregation_service import operations
+from aggregation_service.clock import ClockError
 from aggregation_service.config import CONFIG_VARIABLE, ConfigError, load_config
 from aggregation_service.privacy.ledger import UnknownEvent
 from aggregation_service.rounds.parameters import RoundParameters
+from aggregation_service.storage.database import OutdatedDatabase
 from aggregation_service.summaries import PopulationSummary
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.plan import Plan, decode_plan
 from protocol.weights import decode_checkpoint
+
+_CLEAR = (
+    ClockError,
+    ConfigError,
+    OSError,
+    OutdatedDatabase,
+    ProtocolError,
+    UnknownEvent,
+    ValueError,
+    operations.OperationError,
+)
+"""What an operator can mend, and whose text is one sentence."""
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -88,9 +103,12 @@ def task() -> None:
 @click.option("--plan", "plan_path", type=_FILE, required=True, help="The plan, as JSON or TOML.")
 @click.option("--training-graph", "graph_path", type=_FILE, required=True, help="The training .tflite file.")
 @click.option("--checkpoint", "checkpoint_path", type=_FILE, help="Weights to start from; without: the newest.")
+@click.option(
+    "--vocabulary", "vocabulary_path", type=_FILE, help="A vocabulary that devices train with, not read here."
+)
 @click.option("--minimum-reports", type=int, required=True, help="Fewer by the deadline abandon a round.")
 @click.option("--over-selection", default=1.3, show_default=True, help="Devices selected per report wanted.")
-@click.option("--min-examples", default=1, show_default=True, help="Fresh examples a device must have.")
+@click.option("--min-examples", default=1, show_default=True, help="Examples a device must hold.")
 @click.option("--selection-timeout-s", default=600.0, show_default=True, help="Seconds in which a cohort must gather.")
 @click.option("--report-deadline-s", default=600.0, show_default=True, help="Seconds a selected device has to report.")
 @click.option("--server-momentum", default=0.9, show_default=True, help="Momentum of the server's optimiser.")
@@ -102,6 +120,7 @@ def task_create(
     plan_path: Path,
     graph_path: Path,
     checkpoint_path: Path | None,
+    vocabulary_path: Path | None,
     server_momentum: float,
     server_learning_rate: float,
     config_path: Path,
@@ -128,6 +147,7 @@ def task_create(
             parameters=msgspec.convert(parameters, RoundParameters),
             server_momentum=server_momentum,
             server_learning_rate=server_learning_rate,
+            vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
     click.echo(f"{population_name} trains from model version {version}")
 
@@ -173,7 +193,7 @@ def release_publish(population_name: str, folder: Path, model_version: int | Non
       keychorus service release publish en-gb build/release
     """
     with _clear_errors():
-        files = {path.stem: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+        files = _read_release(folder)
         config = load_config(config_path)
         manifest = operations.publish_release(
             config, population=population_name, files=files, model_version=model_version
@@ -231,10 +251,20 @@ def _read_plan(path: Path) -> Plan:
         raise MalformedMessage(f"{path} is not TOML: {error}") from None
 
 
+def _read_release(folder: Path) -> dict[str, bytes]:
+    paths: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and paths.setdefault(path.stem, path) != path:
+            raise operations.OperationError(f"{paths[path.stem].name} and {path.name} would both be named {path.stem}")
+    return {name: path.read_bytes() for name, path in paths.items()}
+
+
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Turns what an operator can mend into one sentence, instead of a trace."""
     try:
         yield
-    except (ConfigError, operations.OperationError, ProtocolError, UnknownEvent, ValueError) as error:
+    except DatabaseError as error:  # whose own text goes over many lines
+        raise click.ClickException(f"the database cannot be used: {error.orig}") from None
+    except _CLEAR as error:
         raise click.ClickException(str(error)) from None

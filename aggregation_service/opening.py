@@ -39,15 +39,18 @@ def draft_round(connection: Connection, population: str, key: Ed25519PrivateKey,
 def _sign(
     connection: Connection, task: Task, checkpoint: Checkpoint, key: Ed25519PrivateKey, now: float
 ) -> SignedManifest:
+    files = {
+        "plan": task.plan_file,
+        "training_graph": get_entry(connection, task.training_graph_sha256),
+        "checkpoint": get_entry(connection, checkpoint.file_sha256),
+    }
+    if task.vocabulary_sha256 is not None:
+        files["vocabulary"] = get_entry(connection, task.vocabulary_sha256)
     manifest = Manifest(
         purpose="round",
         population=task.population,
         model_version=checkpoint.model_version,
         created_at=int(now),
-        files={
-            "plan": task.plan_file,
-            "training_graph": get_entry(connection, task.training_graph_sha256),
-            "checkpoint": get_entry(connection, checkpoint.file_sha256),
-        },
+        files=files,
     )
     return sign_manifest(manifest, key)

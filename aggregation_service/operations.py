@@ -30,7 +30,7 @@ from aggregation_service.storage import books, models, rounds
 from aggregation_service.storage.database import Database, upgrade
 from aggregation_service.storage.files import find_content, put_file
 from aggregation_service.summaries import PopulationSummary, summarise
-from protocol.manifest import FileEntry, Manifest, encode_public_key, sign_manifest
+from protocol.manifest import MAX_FILE_BYTES, Manifest, encode_public_key, sign_manifest
 from protocol.messages import PopulationName
 from protocol.plan import Plan, decode_plan, encode_plan
 from protocol.weights import Weights, check_weights, decode_checkpoint, encode_checkpoint
@@ -83,14 +83,14 @@ def initialise(folder: Path, *, clock_path: Path | None = None, privacy_delta: f
     key = create_signing_key(signing_key_path)
     migrate(config)
     config_path.write_text(render_config(config), encoding="utf-8")
-    public_key = encode_public_key(key.public_key())
-    public_key_path.write_text(f"{public_key}\n", encoding="ascii")
+    public_half = encode_public_key(key.public_key())
+    public_key_path.write_text(f"{public_half}\n", encoding="ascii")
     return ServicePaths(
         config_path=config_path,
         signing_key_path=signing_key_path,
         database_path=database_path,
         public_key_path=public_key_path,
-        public_key=public_key,
+        public_key=public_half,
     )
 
 
@@ -135,6 +135,7 @@ def create_task(
     parameters: RoundParameters,
     server_momentum: float,
     server_learning_rate: float,
+    vocabulary: bytes | None = None,
 ) -> int:
     """Makes a task the one that the population trains; a round that is open is abandoned, in the open.
 
@@ -148,21 +149,22 @@ def create_task(
       parameters: what a round does beside the plan.
       server_momentum: in [0, 1).
       server_learning_rate: > 0.
+      vocabulary: a file that devices train with, opaque here; named "vocabulary" in the rounds' manifests unless None.
 
     Returns:
       The model version that training starts from.
 
     Raises:
-      OperationError: unknown population, or `minimum_reports` above the plan's report goal, or nothing to start from.
+      OperationError: unknown population, too many `minimum_reports`, nothing to start from, or a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
       ValueError: a server parameter out of its bound.
 
     """
     plan = decode_plan(encode_plan(plan))  # a plan made in a program was not checked against the devices' bounds yet
-    goal = plan.privacy.report_goal
-    if parameters.minimum_reports > goal:
-        raise OperationError(f"minimum_reports must be <= report_goal {goal}, got {parameters.minimum_reports}")
+    _check_goal(parameters, plan.privacy.report_goal)
+    _check_size("training_graph", training_graph)
+    _check_size("vocabulary", vocabulary)
     optimizer = ServerMomentum(momentum=server_momentum, learning_rate=server_learning_rate)
     if checkpoint is not None:
         check_weights(checkpoint, plan.tensors)
@@ -175,6 +177,7 @@ def create_task(
             population=population,
             plan=plan,
             training_graph=training_graph,
+            vocabulary=vocabulary,
             parameters=parameters,
             optimizer=optimizer,
             now=now,
@@ -200,6 +203,18 @@ def current_checkpoint(config: ServiceConfig, population: str) -> tuple[int, Wei
         return _read_checkpoint(connection, population, task.plan)
 
 
+def current_version(config: ServiceConfig, population: str) -> int:
+    """Reads the population's newest model version, without its weights.
+
+    Raises:
+      OperationError: unknown population, or one without weights.
+
+    """
+    with _opened(config) as database, database.read() as connection:
+        _require_population(connection, population)
+        return _newest_checkpoint(connection, population).model_version
+
+
 def publish_release(
     config: ServiceConfig, *, population: str, files: Mapping[str, bytes], model_version: int | None = None
 ) -> Manifest:
@@ -208,11 +223,11 @@ def publish_release(
     Args:
       config: the service.
       population: an existing one.
-      files: by name: lower-case letters, digits, '_' and '.', beginning with a letter.
+      files: by name: lower-case letters, digits, '_' and '.', beginning with a letter; not `STATEMENT_FILE`.
       model_version: the version released; None for the population's newest (0 if it has none).
 
     Raises:
-      OperationError: unknown population, no files, or a file's name or size that a manifest cannot hold.
+      OperationError: unknown population or model version, no files, or a file's name or size that cannot be released.
 
     """
     now = clock_of(config).now()
@@ -223,18 +238,16 @@ def publish_release(
         delta = config.privacy_delta
         statement = _statement(connection, population, delta) or untrained_statement(delta)
         files = {**files, STATEMENT_FILE: msgspec.json.encode(statement)}
-        if model_version is None:
-            newest = models.newest_checkpoint(connection, population)
-            model_version = 0 if newest is None else newest.model_version
+        version = _released_version(connection, population, model_version)
         manifest = Manifest(
             purpose="release",
             population=population,
-            model_version=model_version,
+            model_version=version,
             created_at=int(now),
             files={name: put_file(connection, content) for name, content in files.items()},
         )
         books.add_release(connection, population, sign_manifest(manifest, key), now)
-    log_event("release_published", population=population, model_version=model_version)
+    log_event("release_published", population=population, model_version=version)
     return manifest
 
 
@@ -292,10 +305,26 @@ def _abandon_open_round(connection: Connection, population: str, now: float) -> 
         rounds.save_round(connection, replace(record, state=state))
 
 
-def _read_checkpoint(connection: Connection, population: str, plan: Plan) -> tuple[int, Weights]:
+def _newest_checkpoint(connection: Connection, population: str) -> models.Checkpoint:
     checkpoint = models.newest_checkpoint(connection, population)
     if checkpoint is None:
         raise OperationError(f"population {population} has no weights to start from")
+    return checkpoint
+
+
+def _released_version(connection: Connection, population: str, wanted: int | None) -> int:
+    newest = models.newest_checkpoint(connection, population)
+    if wanted is None:
+        return 0 if newest is None else newest.model_version
+    if newest is None:
+        raise OperationError(f"population {population} has no model versions yet, got model_version {wanted}")
+    if not 0 <= wanted <= newest.model_version or not models.has_checkpoint(connection, population, wanted):
+        raise OperationError(f"model_version must be one of 0 to {newest.model_version} of {population}, got {wanted}")
+    return wanted
+
+
+def _read_checkpoint(connection: Connection, population: str, plan: Plan) -> tuple[int, Weights]:
+    checkpoint = _newest_checkpoint(connection, population)
     content = find_content(connection, checkpoint.file_sha256)
     if content is None:
         raise OperationError(f"the file of model version {checkpoint.model_version} is missing")
@@ -319,7 +348,16 @@ def _check_release_files(files: Mapping[str, bytes]) -> None:
     for name, content in files.items():
         if not re.fullmatch("[a-z][a-z0-9_.]{0,63}", name):
             raise OperationError(f"a release's file name must be of a-z, 0-9, '_' and '.', got {name!r}")
-        try:
-            msgspec.convert(msgspec.to_builtins(FileEntry.of(content)), FileEntry)
-        except msgspec.ValidationError as error:
-            raise OperationError(f"release file {name} cannot be held by a manifest: {error}") from None
+        if name == STATEMENT_FILE:
+            raise OperationError(f"a release's file must not be named {name}, which the service writes itself")
+        _check_size(name, content)
+
+
+def _check_goal(parameters: RoundParameters, report_goal: int) -> None:
+    if parameters.minimum_reports > report_goal:
+        raise OperationError(f"minimum_reports must be <= report_goal {report_goal}, got {parameters.minimum_reports}")
+
+
+def _check_size(name: str, content: bytes | None) -> None:
+    if content is not None and not 1 <= len(content) <= MAX_FILE_BYTES:
+        raise OperationError(f"file {name} must have 1 to {MAX_FILE_BYTES} bytes, got {len(content)}")

@@ -12,7 +12,7 @@ _FOLDER = Path("reports/demo")
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A tiny model and little text: under a minute.")
-@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 24; with --quick 12]")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 26; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
@@ -49,7 +49,7 @@ def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int,
     if quick:
         settings = quick_demo(rounds=rounds or 12, noise_multiplier=noise_multiplier)
     else:
-        settings = full_demo(rounds=rounds or 24, noise_multiplier=noise_multiplier)
+        settings = full_demo(rounds=rounds or 26, noise_multiplier=noise_multiplier)
     try:
         result = run_demo(settings, folder, seed=seed, num_workers=workers, console=console)
     except (ServiceStopped, TooFewRounds) as error:

@@ -57,7 +57,7 @@ def _judge(epsilon: float) -> str:
         return "That is too large to be called protection."
     factor = number(math.exp(epsilon))
     return (
-        f"Taking part then changes the odds of any guess about a person by a factor of {factor} at most, "
+        f"What one device sends then changes the odds of any guess about its person by a factor of {factor} at most, "
         f"but for a chance of δ: {'strong' if epsilon <= STRONG_EPSILON else 'moderate'} protection."
     )
 

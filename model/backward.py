@@ -24,6 +24,10 @@ from model.forward import (
 )
 
 
+_LEAST_PROBABILITY = 1e-37
+"""Just above float32's smallest normal number: a loss is at most 85 nats."""
+
+
 class Batch(NamedTuple):
     """A batch of examples, see `tokenizer.examples.Examples`: each [batch, length]."""
 
@@ -100,7 +104,8 @@ def _output_gradient(weights: TensorMap, projected: Tensor, targets: Tensor, tar
     embedding = tf.expand_dims(weights["embedding"], 0)  # [1, vocabulary, embedding]
     probabilities = tf.nn.softmax(output_logits(weights, projected))  # [1, rows, vocabulary]
     target_probability = tf.gather(probabilities, tf.reshape(targets, [1, rows, 1]), batch_dims=2)  # [1, rows, 1]
-    loss = -tf.reduce_sum(share * tf.math.log(tf.squeeze(target_probability, 0)))
+    # Not the logarithm of 0: a padded row's weight of 0 times infinity would be NaN.
+    loss = -tf.reduce_sum(share * tf.math.log(tf.maximum(tf.squeeze(target_probability, 0), _LEAST_PROBABILITY)))
     expected_rows = tf.squeeze(tf.matmul(probabilities, embedding), 0)  # [rows, embedding]
     weighted = share * projected  # [rows, embedding]
     by_column = tf.matmul(tf.expand_dims(transposed(weighted), 0), probabilities)  # [1, embedding, vocabulary]

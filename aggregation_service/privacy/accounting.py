@@ -1,8 +1,12 @@
 """From ledger to (ε, δ): what one device's whole log may have cost it so far.
 
-Neighbours differ by one device's presence in every round it took part in (add or remove one device). Rounds are
-accounted in full batch: which devices take part is decided by when they charge, not by a secret coin, so there is no
-amplification by sampling to claim.
+Neighbours are zero-out (Kairouz et al. 2021, arXiv 2103.00039): in one, all updates of one device are zero instead; who
+took part is the same in both. So a sum changes by at most C. Neighbours that lack the device are not claimed: a round
+takes the first reports of an over-selected cohort, so a device that leaves lets another in, and the sum may change by
+2C. Whether a device took part at all is therefore not what is protected; what it contributed is.
+
+Rounds are accounted in full batch: which devices take part is decided by when they charge, not by a secret coin, so
+there is no amplification by sampling to claim.
 """
 
 import math

@@ -45,12 +45,12 @@ def noised_sum(
     Args:
       total: float64 [num_weights].
       noise_multiplier: z >= 0.
-      l2_clip_norm: C > 0, which bounds what one report changes the sum by.
+      l2_clip_norm: C > 0, which bounds the L2 norm of each report in the sum.
       random_bytes: the source; only tests pass another than `os.urandom`.
 
     Guarantees:
-      One device's report in or out changes `total` by at most C in L2 norm, so the result is a Gaussian mechanism of
-      noise multiplier z. `total` stays as it was.
+      One device's report replaced by zero (zero-out adjacency) changes `total` by at most C in L2 norm, so the result
+      is a Gaussian mechanism of noise multiplier z. `total` stays as it was.
 
     | noise_multiplier   | result            |
     |--------------------|-------------------|

@@ -1,4 +1,7 @@
-"""The privacy statement: what a release may honestly say about itself, for people and for programs."""
+"""The privacy statement: what a release may honestly say about itself, for people and for programs.
+
+Its unit is zero-out adjacency, as in `accounting`: one device's updates, in all rounds, replaced by zero.
+"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +13,10 @@ from aggregation_service.privacy.ledger import LedgerEvent
 
 NOT_PROTECTED = (
     "each single update from the service, which holds it in memory while adding it to the sum",
+    "whether a device took part at all: zero-out protects what it contributed, not that it was there",
     "that a device took part, and when, from the service and its network",
+    "a cohort from invented devices: devices are not authenticated, so somebody can make them up",
+    "a device that comes back under a new id: ids are the devices' own, so its epsilon is above what is stated",
     "how many devices were selected and how many reported in each round",
     "what many devices have in common: words that many people type can be learnt",
     "the exact bits of the noise (floating-point attack of Mironov 2012)",
@@ -33,7 +39,7 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the noise protects, how well, and what it does not protect; None (null in JSON) means no guarantee."""
 
-    unit: str = "one device's whole log (add or remove one device)"
+    unit: str = "one device's whole log (zero-out: all of one device's updates replaced by zero)"
     trust_mode: str = (
         "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
     )

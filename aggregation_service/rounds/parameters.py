@@ -15,7 +15,7 @@ class RoundParameters:
     Attributes:
       minimum_reports: a round whose deadline passes with fewer is abandoned.
       over_selection: devices selected per report wanted, >= 1, because 6-10 % vanish and the slowest hold up the rest.
-      min_examples: a device with fewer fresh examples is not selected.
+      min_examples: a device that holds fewer examples is not selected.
       selection_timeout_s: after this long a round stops selecting; also the beat at which small populations gather.
       report_deadline_s: how long each selected device has to report, at least.
 

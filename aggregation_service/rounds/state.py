@@ -83,7 +83,7 @@ class Candidate:
     """What a round needs to know of a device that checked in.
 
     Attributes:
-      num_examples: fresh examples that the device says it has.
+      num_examples: examples that the device says it has.
       last_selected_at: seconds since 1970 of its last selection in this population, None if never.
       in_this_round: whether it is in the round's cohort already.
 
@@ -106,11 +106,13 @@ def decide_check_in(
     """Selects the candidate into the round, or says why not.
 
     Returns:
-      The round with one device more, or the reason for which the device is turned away.
+      The round with one device more (in REPORTING if that filled the cohort), or the reason for which the device is
+      turned away.
 
     Guarantees:
       A cohort never exceeds `cohort_size`; no device is in it twice; no device is selected again within
-      `minimum_separation_s`, which is what bounds its participations and with them the privacy spent on it.
+      `minimum_separation_s`, which is what bounds its participations and with them the privacy spent on it. Selection
+      ends with the device that fills the cohort, so the deadline hangs on no later call.
 
     """
     if candidate.num_examples < current.parameters.min_examples:
@@ -120,7 +122,7 @@ def decide_check_in(
         return "minimum_separation"
     if current.phase is not Phase.SELECTION or current.selected >= current.cohort_size:
         return "cohort_full"
-    return replace(current, selected=current.selected + 1)
+    return _end_selection(replace(current, selected=current.selected + 1), now)
 
 
 def accept_report(current: Round, *, was_shortened: bool, now: float) -> Round:
@@ -138,8 +140,9 @@ def accept_report(current: Round, *, was_shortened: bool, now: float) -> Round:
 def advance(current: Round, now: float) -> Round:
     """Applies whatever time and counts imply: the end of selection, then the end of the round.
 
-    Idempotent, and late calls give the same as punctual ones: a service needs no timer, only to call this before it
-    answers anything. A round that comes back CLOSED is to be summed; its caller does that before it is stored so.
+    Idempotent, and late calls give the same as punctual ones (but for `ended_at` of a round that has its goal, which is
+    when this was called): a service needs no timer, only to call this before it answers anything. A round that comes
+    back CLOSED is to be summed; its caller does that before it is stored so.
     """
     return _end_round(_end_selection(current, now), now)
 

@@ -22,6 +22,7 @@ class Task:
     plan: Plan
     plan_file: FileEntry
     training_graph_sha256: str
+    vocabulary_sha256: str | None
     parameters: RoundParameters
     optimizer: ServerMomentum
 
@@ -56,6 +57,7 @@ def add_task(
     population: str,
     plan: Plan,
     training_graph: bytes,
+    vocabulary: bytes | None,
     parameters: RoundParameters,
     optimizer: ServerMomentum,
     now: float,
@@ -65,6 +67,7 @@ def add_task(
         "population": population,
         "plan_sha256": put_file(connection, encode_plan(plan)).sha256,
         "training_graph_sha256": put_file(connection, training_graph).sha256,
+        "vocabulary_sha256": None if vocabulary is None else put_file(connection, vocabulary).sha256,
         "parameters": msgspec.json.encode(parameters).decode(),
         "server_momentum": optimizer.momentum,
         "server_learning_rate": optimizer.learning_rate,
@@ -90,6 +93,7 @@ def get_task(connection: Connection, task_id: int) -> Task:
         plan=decode_plan(row.content),
         plan_file=FileEntry.of(row.content),
         training_graph_sha256=row.training_graph_sha256,
+        vocabulary_sha256=row.vocabulary_sha256,
         parameters=msgspec.json.decode(row.parameters, type=RoundParameters),
         optimizer=ServerMomentum(momentum=row.server_momentum, learning_rate=row.server_learning_rate),
     )
@@ -102,6 +106,12 @@ def newest_checkpoint(connection: Connection, population: str) -> Checkpoint | N
     if row is None:
         return None
     return Checkpoint(model_version=row.model_version, file_sha256=row.file_sha256, velocity=row.velocity)
+
+
+def has_checkpoint(connection: Connection, population: str, model_version: int) -> bool:
+    """Whether the population has, or had, this model version."""
+    version = (checkpoints.c.population == population) & (checkpoints.c.model_version == model_version)
+    return connection.scalar(select(checkpoints.c.model_version).where(version)) is not None
 
 
 def add_checkpoint(

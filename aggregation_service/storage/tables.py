@@ -36,8 +36,8 @@ def _population(*, primary_key: bool = False) -> Column[str]:
     return Column("population", String(63), ForeignKey("populations.name"), nullable=False, primary_key=primary_key)
 
 
-def _file(name: str) -> Column[str]:
-    return Column(name, String(64), ForeignKey("files.sha256"), nullable=False)
+def _file(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, String(64), ForeignKey("files.sha256"), nullable=nullable)
 
 
 populations = Table(
@@ -64,6 +64,7 @@ tasks = Table(
     _population(),
     _file("plan_sha256"),
     _file("training_graph_sha256"),
+    _file("vocabulary_sha256", nullable=True),
     Column("parameters", Text, nullable=False),
     Column("server_momentum", Float, nullable=False),
     Column("server_learning_rate", Float, nullable=False),

@@ -148,6 +148,10 @@ class Federation:
         (summary,) = operations.summaries(self._config)
         return FederatedRun(rounds=watch.rounds, totals=fleet.totals, summary=summary, statement=statement)
 
+    def current_version(self) -> int:
+        """Which model version is the newest: how many rounds have closed."""
+        return operations.current_version(self._config, POPULATION)
+
     def current_model(self) -> tuple[int, Weights]:
         """The newest checkpoint, as the operator would fetch it."""
         return operations.current_checkpoint(self._config, POPULATION)
@@ -198,15 +202,15 @@ class _RoundWatch:
             self._service.require_alive()
         if result.outcome.event is Event.REPORTED:
             self._reports += 1
-            # No round closes with fewer reports, so the checkpoint, which is large, is read rarely.
+            # No round closes with fewer reports.
             if self._reports >= settings.parameters.minimum_reports:
                 self._look()
         return len(self.rounds) >= settings.rounds
 
     def _look(self) -> None:
-        version, weights = self._federation.current_model()
-        if version == len(self.rounds):
+        if self._federation.current_version() == len(self.rounds):
             return
+        _, weights = self._federation.current_model()
         now = time.perf_counter()
         runs = self._totals.training_runs[self._runs_before :]
         interrupted = self._totals.events[Event.INTERRUPTED]

@@ -44,7 +44,7 @@ class DemoSettings:
     shape: NetworkShape
     max_devices: int
     max_messages: int
-    donor_share: float = 0.06
+    donor_share: float = 0.05
     held_out_share: float = 0.2
     public_weight: float = 0.5
     pretraining_epochs: int
@@ -85,9 +85,9 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         plan_privacy=PrivacyParameters(
             l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
         ),
-        test_messages_per_held_out=40,
-        test_messages_per_device=10,
-        curve_messages=6,
+        test_messages_per_held_out=30,
+        test_messages_per_device=8,
+        curve_messages=5,
     )
 
 

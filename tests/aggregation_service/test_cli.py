@@ -116,6 +116,40 @@ def test_errors_are_one_sentence(
     assert not (tmp_path / "service").exists()
 
 
+def one_sentence(result: Result, said: str) -> None:
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert said in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_files_of_one_stem_are_not_released(tmp_path: Path, plan: Plan) -> None:
+    make_service(tmp_path, plan)
+    release = tmp_path / "release"
+    release.mkdir()
+    for name in ("model.json", "model.tflite"):
+        (release / name).write_bytes(b"1")
+    result = invoke(tmp_path, "release", "publish", "en", str(release))
+    one_sentence(result, "model.json and model.tflite would both be named model")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("service.sqlite", b"this is no database " * 100, "the database cannot be used"),
+        ("service.sqlite", None, "the database cannot be used"),
+        ("clock", b"short", "must have 8 bytes, got 5"),
+        ("clock", None, "cannot be read"),
+    ],
+)
+def test_broken_files_are_told_in_one_sentence(tmp_path: Path, path: str, content: bytes | None, said: str) -> None:
+    assert invoke(tmp_path, "init", str(tmp_path), "--clock", str(tmp_path / "clock")).exit_code == 0
+    (tmp_path / path).unlink(missing_ok=True)
+    if content is not None:
+        (tmp_path / path).write_bytes(content)
+    one_sentence(invoke(tmp_path, "population", "add", "en"), said)
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """`keychorus service run` as its own process, stopped in the end."""

@@ -10,6 +10,7 @@ from aggregation_service.app import create_app
 from aggregation_service.config import ConfigError
 from aggregation_service.operations import OperationError
 from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.database import OutdatedDatabase
 from protocol import routes
 from protocol.errors import MalformedMessage, WrongContent
@@ -58,7 +59,7 @@ def test_a_task_goes_on_from_the_newest_weights(rehearsal: Any, plan: Plan) -> N
         plan=plan,
         training_graph=b"another graph",
         checkpoint=None,
-        parameters=operations.RoundParameters(minimum_reports=1),
+        parameters=RoundParameters(minimum_reports=1),
         server_momentum=0.9,
         server_learning_rate=1.0,
     )
@@ -92,10 +93,58 @@ def test_weights_that_do_not_fit_are_refused(rehearsal: Any, plan: Plan, spoil: 
             plan=plan,
             training_graph=b"graph",
             checkpoint=weights,
-            parameters=operations.RoundParameters(minimum_reports=1),
+            parameters=RoundParameters(minimum_reports=1),
             server_momentum=0.0,
             server_learning_rate=1.0,
         )
+
+
+def test_a_vocabulary_is_named_in_the_manifest_and_served(rehearsal: Any, plan: Plan) -> None:
+    weights = rehearsal.create_task(plan)
+
+    def give(vocabulary: bytes) -> None:
+        operations.create_task(
+            rehearsal.config,
+            population=POPULATION,
+            plan=plan,
+            training_graph=b"graph",
+            checkpoint=weights,
+            parameters=RoundParameters(minimum_reports=1),
+            server_momentum=0.0,
+            server_learning_rate=1.0,
+            vocabulary=vocabulary,
+        )
+
+    with pytest.raises(OperationError, match="file vocabulary must have 1 to 67108864 bytes, got 0"):
+        give(b"")
+    give(b"opaque words")
+    key = decode_public_key(operations.public_key(rehearsal.config))
+    manifest = open_manifest(rehearsal.select().manifest, key, purpose="round", population=POPULATION)
+    assert set(manifest.files) == {"plan", "training_graph", "checkpoint", "vocabulary"}
+    entry = manifest.files["vocabulary"]
+    response = rehearsal.request("GET", routes.file(entry.sha256))
+    assert check_content(response.data, entry) == b"opaque words"
+
+
+def test_the_newest_version_is_told_without_weights(rehearsal: Any, plans: Any) -> None:
+    with pytest.raises(OperationError, match="no weights"):
+        operations.current_version(rehearsal.config, POPULATION)
+    rehearsal.create_task(plans(goal=1))
+    assert operations.current_version(rehearsal.config, POPULATION) == 0
+    rehearsal.report(rehearsal.select(), rehearsal.update())
+    assert operations.current_version(rehearsal.config, POPULATION) == 1
+
+
+@pytest.mark.parametrize("version", [-1, 1, 2**63])
+def test_only_a_model_version_that_exists_is_released(rehearsal: Any, plan: Plan, version: int) -> None:
+    files = {"model": b"1"}
+    with pytest.raises(OperationError, match="has no model versions yet"):
+        operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=version)
+    rehearsal.create_task(plan)
+    with pytest.raises(OperationError, match=f"model_version must be one of 0 to 0 of en-gb, got {version}"):
+        operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=version)
+    made = operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=0)
+    assert made.model_version == 0
 
 
 def test_a_release_is_signed_and_says_what_it_cost(rehearsal: Any, plans: Any) -> None:
@@ -129,7 +178,7 @@ def test_a_release_before_any_training_says_so(rehearsal: Any) -> None:
     assert operations.privacy_statement(rehearsal.config, POPULATION) is None
 
 
-@pytest.mark.parametrize("files", [{}, {"Upper": b"1"}, {"../up": b"1"}, {"empty": b""}])
+@pytest.mark.parametrize("files", [{}, {"Upper": b"1"}, {"../up": b"1"}, {"empty": b""}, {"privacy_statement": b"1"}])
 def test_releases_that_a_manifest_cannot_hold_are_refused(rehearsal: Any, files: dict[str, bytes]) -> None:
     with pytest.raises(OperationError):
         operations.publish_release(rehearsal.config, population=POPULATION, files=files)

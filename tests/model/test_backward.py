@@ -64,6 +64,16 @@ def test_a_batch_of_padding_only_changes_nothing():
         np.testing.assert_array_equal(stepped[name], value)
 
 
+def test_padding_on_a_word_of_probability_zero_leaves_the_loss_finite():
+    weights = random_weights(SMALL)
+    weights["output_bias"][0] = -200.0
+    tokens, targets, target_weights = random_batch(SMALL, 4, 3)
+    targets[0, 0], target_weights[0, 0] = 0, 0.0
+    loss, got = ours(weights, (tokens, targets, target_weights))
+    assert np.isfinite(loss)
+    assert all(np.isfinite(value).all() for value in got.values())
+
+
 def test_a_step_goes_down():
     weights = {name: tf.constant(value) for name, value in random_weights(SMALL).items()}
     batch = Batch(*map(tf.constant, random_batch(SMALL, 16, 12)))

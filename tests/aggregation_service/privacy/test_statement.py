@@ -55,3 +55,15 @@ def test_nothing_released_is_nothing_to_state() -> None:
 def test_absurd_scales_are_refused(cohort: int, population: int, rounds: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         statement().at_scale(cohort=cohort, population=population, rounds=rounds, delta=1e-6)
+
+
+def test_the_unit_is_zero_out_and_nothing_more() -> None:
+    made = statement()
+    assert "zero-out" in made.unit
+    assert "replaced by zero" in made.unit
+    assert "add or remove" not in made.unit
+
+
+@pytest.mark.parametrize("said", ["took part at all", "not authenticated", "new id"])
+def test_what_is_not_protected_is_named(said: str) -> None:
+    assert any(said in sentence for sentence in statement().not_protected)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aggregation_service.rounds.parameters import RoundParameters
@@ -71,6 +71,8 @@ def test_whatever_happens_a_round_keeps_its_promises(happening: list[tuple[str, 
 
 
 @given(events, st.floats(0, 500))
+@example([("check_in", 0.0)] * 6, 0.0)
+@example([("check_in", 10.0)] * 6, 500.0)
 def test_being_called_late_gives_the_same_end(happening: list[tuple[str, float]], later: float) -> None:
     current, now = fresh(), 0.0
     for kind, seconds in happening:
@@ -98,6 +100,12 @@ def test_closes_at_its_goal_while_selection_goes_on() -> None:
     assert (closed.phase, closed.reported, closed.shortened, closed.ended_at) == (Phase.CLOSED, 2, 2, 1.0)
     with pytest.raises(RoundOver):
         accept_report(current, was_shortened=False, now=1.0)
+
+
+def test_the_device_that_fills_the_cohort_sets_the_deadline_itself() -> None:
+    filled = decide_check_in(select(fresh(), 5, now=20.0), NEW, minimum_separation_s=0, now=30.0)
+    assert isinstance(filled, Round)
+    assert (filled.phase, filled.selected, filled.deadline_at) == (Phase.REPORTING, 6, 80.0)
 
 
 def test_a_full_cohort_ends_selection_and_leaves_the_last_device_its_time() -> None:

@@ -33,9 +33,9 @@ def _population(table: str, *, primary_key: bool = False) -> sa.Column[str]:
     return sa.Column("population", sa.String(63), key, nullable=False, primary_key=primary_key)
 
 
-def _file(table: str, name: str) -> sa.Column[str]:
+def _file(table: str, name: str, *, nullable: bool = False) -> sa.Column[str]:
     key = sa.ForeignKey("files.sha256", name=f"fk_{table}_{name}_files")
-    return sa.Column(name, sa.String(64), key, nullable=False)
+    return sa.Column(name, sa.String(64), key, nullable=nullable)
 
 
 def _create_models() -> None:
@@ -56,6 +56,7 @@ def _create_models() -> None:
         _population("tasks"),
         _file("tasks", "plan_sha256"),
         _file("tasks", "training_graph_sha256"),
+        _file("tasks", "vocabulary_sha256", nullable=True),
         sa.Column("parameters", sa.Text, nullable=False),
         sa.Column("server_momentum", sa.Float, nullable=False),
         sa.Column("server_learning_rate", sa.Float, nullable=False),
