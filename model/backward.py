@@ -23,7 +23,6 @@ from model.forward import (
     zero_state,
 )
 
-
 _LEAST_PROBABILITY = 1e-37
 """Just above float32's smallest normal number: a loss is at most 85 nats."""
 

@@ -1,8 +1,12 @@
 """`keychorus model`: what a workstation makes for devices and services."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tokenizer.vocabulary import Vocabulary
 
 _SHAPES = click.Choice(["full", "small"])
 
@@ -21,6 +25,7 @@ def model() -> None:
 @model.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--size", type=_SHAPES, default="full", show_default=True, help="The network's size.")
+@click.option("--language", default="en", show_default=True, help="Whose public word counts (wordfreq) to use.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first weights.")
 @click.option("--report-goal", type=click.IntRange(1, 10_000_000), default=100, show_default=True,
               help="Reports that close a round.")  # fmt: skip
@@ -28,19 +33,22 @@ def model() -> None:
               help="Bound on an update's L2 norm.")  # fmt: skip
 @click.option("--noise-multiplier", type=click.FloatRange(0, 10_000), default=1.0, show_default=True,
               help="Noise on the sum, in units of the clipping norm.")  # fmt: skip
-def new(*, folder: Path, size: str, seed: int, report_goal: int, l2_clip_norm: float, noise_multiplier: float) -> None:
-    """Write what a new task needs to FOLDER: plan.json, training.tflite, weights.safetensors.
+def new(
+    *, folder: Path, size: str, language: str, seed: int, report_goal: int, l2_clip_norm: float, noise_multiplier: float
+) -> None:
+    """Write what a new task needs to FOLDER: plan, training graph, vocabulary, weights.
 
-    The weights are random; hand `keychorus service task create` others where you have them. The plan is JSON, made to
-    be edited before the task is created.
+    The vocabulary is of public word counts. The weights are random but for the words' frequencies; hand
+    `keychorus service task create` others where you have them. The plan is JSON, made to be edited before.
     """
     import msgspec
 
-    from model import export, network
+    from model import export, network, pretraining
     from protocol.plan import Plan, PrivacyParameters, TrainingParameters, encode_plan
     from protocol.weights import encode_checkpoint
 
     shape = {"full": network.FULL, "small": network.SMALL}[size]
+    vocabulary = _public_vocabulary(language, shape.vocabulary_size)
     training = TrainingParameters(batch_size=16, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=5_000)
     privacy = PrivacyParameters(
         l2_clip_norm=l2_clip_norm,
@@ -49,15 +57,30 @@ def new(*, folder: Path, size: str, seed: int, report_goal: int, l2_clip_norm: f
         minimum_separation_s=24 * 3600.0,
     )
     plan = encode_plan(Plan(tensors=shape.tensors, training=training, privacy=privacy))
+    weights = network.initial_weights(shape, seed, pretraining.unigram_bias(vocabulary))
     files = {
         "plan.json": msgspec.json.format(plan, indent=2),
         "training.tflite": export.export_training_graph(shape, batch_size=16, sequence_length=12),
-        "weights.safetensors": encode_checkpoint(network.initial_weights(shape, seed)),
+        "vocabulary.model": vocabulary.model,
+        "weights.safetensors": encode_checkpoint(weights),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
         click.echo(f"{folder / name}: {len(content):,} bytes")
+
+
+def _public_vocabulary(language: str, size: int) -> "Vocabulary":
+    import wordfreq
+
+    from tokenizer.training import blend_counts, train_vocabulary
+    from tokenizer.vocabulary import Vocabulary
+
+    try:
+        shares = blend_counts(wordfreq.get_frequency_dict(language), {}, public_weight=1.0)
+        return Vocabulary(train_vocabulary(shares, size))
+    except (LookupError, ValueError) as error:
+        raise click.ClickException(f"no vocabulary of {size} words for language {language!r}: {error}") from None
 
 
 @model.command("export-training-graph")
