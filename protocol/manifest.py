@@ -8,6 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from protocol.decoding import decode_json
 from protocol.errors import MalformedMessage, WrongContent, WrongManifest, WrongSignature
 
 SIGNATURE_DOMAIN = b"keychorus/manifest/v1\n"
@@ -32,7 +33,8 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is signed. A round's manifest names plan, training graph and checkpoint; a release's the predictor's files.
+    """What is signed. A round's manifest names plan, training graph, checkpoint and perhaps a vocabulary; a release's
+    the predictor's files.
 
     `model_version` counts the server's optimiser steps since the population began, so that a device can tell an older
     model from a newer one.
@@ -98,10 +100,7 @@ def decode_manifest(payload: bytes) -> Manifest:
       MalformedMessage: not a manifest of this format.
 
     """
-    try:
-        return msgspec.json.decode(payload, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage(f"not a valid manifest: {error}") from None
+    return decode_json(payload, Manifest, "manifest")
 
 
 def check_content(content: bytes, entry: FileEntry) -> bytes:

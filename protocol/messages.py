@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from protocol.decoding import decode_json
 from protocol.errors import MalformedMessage
 from protocol.manifest import SignedManifest
 
@@ -90,9 +91,4 @@ def decode_message(payload: bytes, message_type: type[MessageT]) -> MessageT:
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise MalformedMessage(f"a message must have at most {MAX_MESSAGE_BYTES} bytes, got {len(payload)}")
-    try:
-        return msgspec.json.decode(payload, type=message_type)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # msgspec names the field and the bound, never the value, so nothing of the payload is repeated here.
-        name = getattr(message_type, "__name__", "message")
-        raise MalformedMessage(f"not a valid {name}: {error}") from None
+    return decode_json(payload, message_type, getattr(message_type, "__name__", "message"))

@@ -8,9 +8,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from protocol.decoding import decode_json
 from protocol.errors import MalformedMessage
 
 MAX_PLAN_BYTES = 64 * 1024
+MAX_WORDS_A_STEP = 16 * 1024
+"""Bounds the memory of a training step: at a vocabulary of 10,000 this many words take some 2 GB."""
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
@@ -37,9 +40,14 @@ class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     max_words: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     """Newest words of the log to train on: bounds a device's work, not its privacy."""
 
+    def __post_init__(self) -> None:
+        words = self.batch_size * self.sequence_length
+        if words > MAX_WORDS_A_STEP:
+            raise ValueError(f"batch_size * sequence_length must be <= {MAX_WORDS_A_STEP}, got {words}")
+
 
 class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the device's owner may care about: shown on the device, enforced by the service."""
+    """What the device's owner may care about. A device believes the signer that the service keeps to them."""
 
     l2_clip_norm: Annotated[float, msgspec.Meta(gt=0, le=1_000)]
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0, le=10_000)]
@@ -81,7 +89,4 @@ def decode_plan(payload: bytes) -> Plan:
     """
     if len(payload) > MAX_PLAN_BYTES:
         raise MalformedMessage(f"a plan must have at most {MAX_PLAN_BYTES} bytes, got {len(payload)}")
-    try:
-        return msgspec.json.decode(payload, type=Plan)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedMessage(f"not a valid plan: {error}") from None
+    return decode_json(payload, Plan, "plan")

@@ -96,8 +96,25 @@ def test_what_is_out_of_bounds_is_refused(payload):
         decode_message(payload, CheckIn)
 
 
-def test_a_refusal_does_not_repeat_the_payload():
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (CheckIn, check_in(device_id="secret-in-the-wrong-place")),
+        (CheckIn, check_in(**{"secret\nlevel=ERROR": 1})),
+        (CheckIn, check_in(secret=1)),
+        (CheckInAnswer, b'{"kind": "secret"}'),
+        (ComeBack, b'{"kind": "come_back", "reconnect_after_s": 1, "reason": "secret"}'),
+        (CheckIn, b'"secret'),
+    ],
+)
+def test_a_refusal_does_not_repeat_the_payload(kind, payload):
     with pytest.raises(MalformedMessage) as caught:
-        decode_message(check_in(device_id="secret-in-the-wrong-place"), CheckIn)
+        decode_message(payload, kind)
     assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def test_a_refusal_names_the_place():
+    with pytest.raises(MalformedMessage, match=r"not a valid CheckIn \(at \$.num_examples\)"):
+        decode_message(check_in(num_examples=-1), CheckIn)

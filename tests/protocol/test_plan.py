@@ -43,6 +43,7 @@ def test_a_plan_survives_the_wire_and_counts_its_weights():
         ("training", {"local_epochs": 1000}),
         ("training", {"batch_size": 0}),
         ("training", {"batch_size": 16.5}),
+        ("training", {"batch_size": 1024, "sequence_length": 1024}),
         ("training", {"sequence_length": -12}),
         ("training", {"max_words": 0}),
         ("privacy", {"l2_clip_norm": 0}),
