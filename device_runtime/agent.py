@@ -9,6 +9,7 @@ not written is done again, with the same result, and the service counts a report
 """
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.agent_state import AgentState, Assigned, Configured, StateFile, Timer, Trained, Waiting
 from device_runtime.client import MalformedAnswer, ServiceClient, ServiceRefused, ServiceUnavailable
-from device_runtime.configuration import RoundConfiguration, load_round
+from device_runtime.configuration import CHECKPOINT, RoundConfiguration, load_round
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.file_cache import FileCache
 from device_runtime.outcome import Event, Outcome
@@ -27,7 +28,7 @@ from device_runtime.trainer import Interrupted, LocalUpdate, NothingToTrain, Pla
 from device_runtime.typing_log import TypingLog
 from protocol.clipping import clip_to_norm, l2_norm
 from protocol.errors import ProtocolError
-from protocol.manifest import FileEntry, Manifest, open_manifest
+from protocol.manifest import FileEntry, Manifest, decode_manifest, open_manifest
 from protocol.messages import CheckIn, ComeBack, Selected
 from protocol.update import encode_update
 from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
@@ -186,6 +187,8 @@ class Agent:
 
     def _report(self, state: AgentState, phase: Trained) -> Outcome:
         selected = phase.selected
+        if self._log.counts().messages == 0:
+            raise NothingToTrain("the log was wiped after it was trained on")
         update = self._spool.get(selected.assignment_id)
         # The separation begins before the upload: a report whose receipt is lost may well be counted.
         state = self._save(state, separation=Timer(self._environment.clock(), phase.minimum_separation_s))
@@ -201,6 +204,7 @@ class Agent:
             rounds_reported=state.rounds_reported + 1,
         )
         self._spool.clear()
+        self._forget_checkpoint(selected)
         return Outcome(event=Event.REPORTED, next_step_in_s=pause_s)
 
     def _open_manifest(self, state: AgentState, selected: Selected) -> Manifest:
@@ -222,6 +226,12 @@ class Agent:
             self._cache.put(entry, content)
         return content
 
+    def _forget_checkpoint(self, selected: Selected) -> None:
+        """Once a round is over its checkpoint, by far its largest file, is of no use; the others serve the next too."""
+        with suppress(ProtocolError):  # a manifest that was refused names nothing that we keep
+            files = decode_manifest(selected.manifest.manifest).files
+            self._cache.prune([entry for name, entry in files.items() if name != CHECKPOINT])
+
     def _should_stop(self) -> bool:
         return self._environment.should_abort() or not self._environment.conditions.read().eligible
 
@@ -238,6 +248,8 @@ class Agent:
     def _drop(self, state: AgentState, event: Event, reason: str = "", *, failed: bool = False) -> Outcome:
         """Gives up the assignment, if there is one; after a failure waits as `_retry_later` does."""
         self._spool.clear()
+        if not isinstance(state.phase, Waiting):
+            self._forget_checkpoint(state.phase.selected)
         if failed:
             self._retry_later(state, reason)
         state = self._save(self._state_file.load(), phase=Waiting())

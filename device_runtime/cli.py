@@ -1,12 +1,14 @@
 """`keychorus device`: the daemon that learns, the page that suggests, and what a person may see of both."""
 
 import logging
+import sqlite3
 import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,6 +21,7 @@ from device_runtime.environment import DeviceEnvironment
 from device_runtime.outcome import Outcome
 from device_runtime.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
 from device_runtime.runtime import InvalidModel, RuntimeMissing
+from device_runtime.spool import clear_spools
 from device_runtime.storage import AlreadyRunning, UnusableKey, only_process, private_directory
 from device_runtime.typing_log import TypingLog
 from protocol.errors import ProtocolError
@@ -37,6 +40,7 @@ _SHOWN_ERRORS = (
     ProtocolError,
     RuntimeMissing,
     UnusableKey,
+    sqlite3.Error,
 )
 
 _logger = logging.getLogger(__name__)
@@ -214,14 +218,33 @@ def consent(*, switch: str, data_dir: Path) -> None:
         click.echo(f"Logging is {switch}.")
 
 
+@log.command(
+    "add", epilog=_examples("keychorus device log add messages.txt", "keychorus device log add - < messages.txt")
+)
+@click.argument("file", type=click.File(encoding="utf-8", errors="replace"))
+@_data_directory
+def log_add(*, file: TextIO, data_dir: Path) -> None:
+    """Log the messages in FILE, one a line; - is standard input. Nothing else writes the log in this version.
+
+    Mail addresses, links and longer numbers are replaced by placeholders; lines without a word are left out.
+    """
+    with _one_sentence_errors(), _open_log(data_dir) as typing_log:
+        if not typing_log.consent:
+            raise click.ClickException("logging is off; `keychorus device log consent on` switches it on")
+        now = time.time()
+        stored = typing_log.extend((line, "keychorus-log-add", now) for line in file)
+        click.echo(f"Logged {stored} messages.")
+
+
 @log.command()
 @click.confirmation_option(prompt="Delete everything the typing log holds?")
 @_data_directory
 def wipe(*, data_dir: Path) -> None:
-    """Delete everything the log holds, for good."""
+    """Delete everything the log holds, for good, and an update that was trained on it and waits to be sent."""
     with _one_sentence_errors(), _open_log(data_dir) as typing_log:
         held = typing_log.counts().messages
         typing_log.wipe()
+        clear_spools(data_dir)
         click.echo(f"Deleted {held} messages.")
 
 

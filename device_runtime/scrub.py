@@ -1,4 +1,7 @@
-"""What never reaches the typing log, encrypted or not: mail addresses, links and longer numbers."""
+"""What is kept out of the typing log, encrypted or not: what looks like a mail address, a link or a longer number.
+
+Patterns, not proof: an address in words, a number with letters in it or a bare name of a site may pass.
+"""
 
 import re
 
@@ -11,8 +14,9 @@ _PATTERNS = (
     (re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]{1,15}://|www\.)\S+"), LINK),
     (re.compile(r"[^\s@<>]{1,64}@[^\s@<>]{1,255}\.\w+"), MAIL_ADDRESS),
     (re.compile(r"\b(?:[a-z0-9-]{1,63}\.){1,8}(?:com|org|net|io|edu|gov|info|dev|app|de|uk|eu)\b\S*", re.I), LINK),
+    (re.compile(r"\b(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}/\S+", re.I), LINK),
     # Card and phone numbers are often written in groups.
-    (re.compile(r"\d(?:[ .\-/()]{0,2}\d){3,}"), NUMBER),
+    (re.compile(r"\d(?:[ .,\-/()]{0,2}\d){3,}"), NUMBER),
 )
 
 

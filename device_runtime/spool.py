@@ -4,6 +4,14 @@ from pathlib import Path
 
 from device_runtime.storage import Sealer, UnreadableData, private_directory, write_atomically
 
+UPDATE_FILE = "update.sealed"
+
+
+def clear_spools(data_directory: Path) -> None:
+    """Deletes what waits in the spools of all populations of a device: it was trained on words that are wiped now."""
+    for path in data_directory.glob(f"*/{UPDATE_FILE}"):
+        path.unlink(missing_ok=True)
+
 
 class Spool:
     """Holds one update, named by its assignment."""
@@ -15,7 +23,7 @@ class Spool:
           UnusableKey: the key file is damaged or readable by others.
 
         """
-        self._path = private_directory(directory) / "update.sealed"
+        self._path = private_directory(directory) / UPDATE_FILE
         self._sealer = Sealer(directory / "spool.key")
 
     def put(self, assignment_id: str, update: bytes) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from device_runtime.environment import Clock
 from device_runtime.scrub import scrub
-from device_runtime.storage import Sealer, private_directory
+from device_runtime.storage import Sealer, UnreadableData, private_directory
 from tokenizer.text import tokenize
 
 DEFAULT_RETENTION_S = 60 * 24 * 3600.0
@@ -139,20 +139,32 @@ class TypingLog:
     def messages(self, max_words: int) -> list[LoggedMessage]:
         """The newest messages that together have at most `max_words` words, oldest first; none without consent.
 
-        Raises:
-          UnreadableData: a row is damaged, or the key is not the one it was written with.
-
+        Rows that are damaged, or that were written with another key, are deleted and left out.
         """
         if not self.consent:
             return []
         self.expire()
         with self._lock:
             rows = self._database.execute(
-                "SELECT at, sealed FROM (SELECT *, sum(words) OVER (ORDER BY at DESC, id DESC) AS total FROM messages)"
+                "SELECT id, at, sealed FROM"
+                " (SELECT *, sum(words) OVER (ORDER BY at DESC, id DESC) AS total FROM messages)"
                 " WHERE total <= ? ORDER BY at, id",
                 (max_words,),
             ).fetchall()
-        return [msgspec.json.decode(self._sealer.open(sealed, _context(at)), type=LoggedMessage) for at, sealed in rows]
+        opened = {row_id: self._open(sealed, at) for row_id, at, sealed in rows}
+        self._delete([row_id for row_id, message in opened.items() if message is None])
+        return [message for message in opened.values() if message is not None]
+
+    def _open(self, sealed: bytes, at: float) -> LoggedMessage | None:
+        """One row; None if it is damaged, or sealed by a key that is gone."""
+        try:
+            return msgspec.json.decode(self._sealer.open(sealed, _context(at)), type=LoggedMessage)
+        except (UnreadableData, msgspec.DecodeError):
+            return None
+
+    def _delete(self, row_ids: list[int]) -> None:
+        with self._lock, self._database:
+            self._database.executemany("DELETE FROM messages WHERE id = ?", [(row_id,) for row_id in row_ids])
 
     def counts(self) -> Counts:
         """How much is held, without reading any of it."""
@@ -162,7 +174,11 @@ class TypingLog:
         return Counts(*row)
 
     def expire(self) -> int:
-        """Deletes what is older than the retention, and says how many messages that were. Runs by itself."""
+        """Deletes what is older than the retention, and says how many messages that were. Runs by itself.
+
+        By the clock that the messages were stamped with: what was typed while it was ahead stays longer by as much.
+        Deleting what seems to be from the future would empty the log of a board that wakes up in 1970.
+        """
         with self._lock, self._database:
             cursor = self._database.execute("DELETE FROM messages WHERE at < ?", (self._clock() - self._retention_s,))
         return cursor.rowcount

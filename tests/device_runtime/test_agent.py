@@ -145,6 +145,25 @@ def test_taking_consent_back_drops_what_was_trained(new_agent, service, round_fi
     assert service.reports == []
 
 
+def test_wiping_the_log_drops_what_was_trained_on_it(new_agent, service, round_files, log, tmp_path):
+    service.offer(round_files)
+    steps(new_agent, 3)
+    log.wipe()
+    assert events(steps(new_agent, 1)) == [Event.NOTHING_TO_TRAIN]
+    assert not list(tmp_path.rglob("update.sealed"))
+    assert service.reports == []
+
+
+def test_a_checkpoint_is_forgotten_with_its_round_and_the_rest_is_kept(new_agent, service, round_files, tmp_path):
+    service.offer(round_files)
+    cache = tmp_path / "tests" / "cache"
+    steps(new_agent, 3)
+    assert len(list(cache.iterdir())) == len(round_files)
+    steps(new_agent, 1)
+    kept = {path.read_bytes() for path in cache.iterdir()}
+    assert kept == {content for name, content in round_files.items() if name != "checkpoint"}
+
+
 def test_a_condition_that_ends_interrupts_training_and_drops_the_assignment(
     new_agent, service, round_files, conditions
 ):

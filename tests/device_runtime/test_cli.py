@@ -34,8 +34,23 @@ def test_log_commands(tmp_path):
     assert "messages held      1" in result.output
     assert "words held         3" in result.output
     assert "private" not in result.output
+    spooled = tmp_path / "english" / "update.sealed"
+    spooled.parent.mkdir()
+    spooled.touch()
     assert invoke("log", "wipe", "--data-dir", tmp_path).exit_code == 1  # not confirmed
+    assert spooled.exists()
     assert invoke("log", "wipe", "--yes", "--data-dir", tmp_path).output == "Deleted 1 messages.\n"
+    assert not spooled.exists()
+
+
+def test_messages_of_a_file_are_logged_with_consent_only(tmp_path):
+    path = tmp_path / "messages.txt"
+    path.write_text("some private words\n\n12\nmore of them\n")
+    refused = invoke("log", "add", path, "--data-dir", tmp_path)
+    assert refused.exit_code == 1
+    assert "logging is off" in refused.output
+    invoke("log", "consent", "on", "--data-dir", tmp_path)
+    assert invoke("log", "add", path, "--data-dir", tmp_path).output == "Logged 3 messages.\n"
 
 
 def test_run_trains_and_reports(*, tmp_path, service, messages, round_files, release_folder, caplog):
