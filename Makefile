@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 
 help:
-	@echo "make demo       set up, then run the whole loop on real text (about 6 minutes on 2 cores)"
+	@echo "make demo       set up, then run the whole loop on real text (about 5 minutes on 2 cores)"
 	@echo "make test       set up, then run the tests"
 	@echo "make test-slow  set up, then run the tests that take minutes (environments of all roles)"
 	@echo "make lint       set up, then check style and types"

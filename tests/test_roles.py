@@ -1,6 +1,7 @@
 """Each role installs from its own lock and runs without the others' packages. Builds real environments."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,14 @@ def test_the_device_stays_small(role):
         pytest.skip("the bound is the device's")
     kilobytes = subprocess.run(["du", "-sk", str(venv)], capture_output=True, text=True, check=True).stdout.split()[0]
     assert int(kilobytes) / 1024 < MAX_DEVICE_MB
+
+
+def test_the_devices_lock_serves_a_64_bit_raspberry_pi(tmp_path):
+    """Downloads what pip would install there; a missing wheel or hash fails."""
+    platforms = [f"--platform=manylinux_2_{glibc}_aarch64" for glibc in (17, 24, 27, 28, 34)]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--only-binary=:all:", "--python-version=3.11", *platforms, "--platform=manylinux2014_aarch64"]
+    command += ["--dest", str(tmp_path), "-r", str(ROOT / "requirements/device.txt")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert any("tflite_runtime" in path.name and "aarch64" in path.name for path in tmp_path.iterdir())
