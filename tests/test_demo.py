@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from device_runtime.release import open_release, read_public_key
 
 KEYCHORUS = Path(sys.executable).with_name("keychorus")
 ROUNDS = 12
-QUICK_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +64,17 @@ def test_some_devices_vanished(report):
 def test_training_changed_the_model(report):
     held_out = report["accuracy"]["held_out"]
     assert held_out["federated"]["perplexity"] < held_out["pretrained"]["perplexity"]
-    assert all(round_["reported"] == 10 <= round_["selected"] <= 13 for round_ in report["rounds"])
+    for round_ in report["rounds"]:  # closed at the goal, or at the deadline with the minimum
+        assert 8 <= round_["reported"] <= min(10, round_["selected"])
+        assert round_["selected"] <= 13
 
 
 def test_the_page_stands_alone(demo):
     page = (demo[0] / "report.html").read_text()
     assert "<svg" in page
     assert "<script src" not in page
-    assert "http" not in page.replace("http://www.w3.org", "")
+    addresses = set(re.findall(r"https?://[^\s\"'<>]+", page))
+    assert all(address.startswith("http://www.w3.org/") for address in addresses), addresses
 
 
 def test_the_release_opens_and_suggests(demo):
