@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,11 @@ def test_what_is_searched_for_leftovers_would_show_them(demo):
     _, scratch, _ = demo
     sleeper = subprocess.Popen(["sleep", "60"], env={**os.environ, "TMPDIR": scratch})
     try:
-        assert scratch.encode() in _environment(Path(f"/proc/{sleeper.pid}/environ"))
+        place = Path(f"/proc/{sleeper.pid}/environ")
+        deadline = time.monotonic() + 10  # a process that began just now shows no environment yet
+        while scratch.encode() not in _environment(place) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert scratch.encode() in _environment(place)
     finally:
         sleeper.kill()
         sleeper.wait()
