@@ -280,5 +280,7 @@ def _one_sentence_errors() -> Iterator[None]:
         yield
     except _SHOWN_ERRORS as error:
         raise click.ClickException(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"a file must be {error.encoding} text, got other bytes") from None
     except OSError as error:
         raise click.ClickException(f"{error.strerror}: {error.filename}" if error.filename else str(error)) from None

@@ -21,6 +21,8 @@ from device_runtime.storage import Sealer, UnreadableData, private_directory
 from tokenizer.text import tokenize
 
 DEFAULT_RETENTION_S = 60 * 24 * 3600.0
+_LONGEST_LEAD_S = 24 * 3600.0
+_EARLIEST_PLAUSIBLE_NOW = 1_672_531_200.0  # 2023: a clock before that was never set
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, at REAL NOT NULL, words INTEGER NOT NULL,
@@ -176,11 +178,15 @@ class TypingLog:
     def expire(self) -> int:
         """Deletes what is older than the retention, and says how many messages that were. Runs by itself.
 
-        By the clock that the messages were stamped with: what was typed while it was ahead stays longer by as much.
-        Deleting what seems to be from the future would empty the log of a board that wakes up in 1970.
+        A message from more than a day ahead was stamped by a clock that has jumped, and would outlive the retention: it
+        expires, too, but not by a clock that was never set, or a board that wakes up in 1970 would empty its log.
         """
+        now = self._clock()
+        latest = now + _LONGEST_LEAD_S if now >= _EARLIEST_PLAUSIBLE_NOW else float("inf")
         with self._lock, self._database:
-            cursor = self._database.execute("DELETE FROM messages WHERE at < ?", (self._clock() - self._retention_s,))
+            cursor = self._database.execute(
+                "DELETE FROM messages WHERE at < ? OR at > ?", (now - self._retention_s, latest)
+            )
         return cursor.rowcount
 
     def wipe(self) -> None:

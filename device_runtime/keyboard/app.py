@@ -1,4 +1,7 @@
-"""The page's Flask app. What is typed comes in as a request's body, is answered, and is kept nowhere."""
+"""The page's Flask app. What is typed comes in as a request's body, and is answered.
+
+Nothing of it is stored; the predictor holds the word ids of the last text in memory, until the next text or the end.
+"""
 
 import secrets
 import threading

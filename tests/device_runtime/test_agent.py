@@ -164,6 +164,15 @@ def test_a_checkpoint_is_forgotten_with_its_round_and_the_rest_is_kept(new_agent
     assert kept == {content for name, content in round_files.items() if name != "checkpoint"}
 
 
+def test_a_dropped_rounds_checkpoint_is_forgotten_too(new_agent, service, round_files, clock, tmp_path):
+    service.offer(round_files)
+    steps(new_agent, 2)
+    clock.now += 600
+    assert events(steps(new_agent, 1)) == [Event.EXPIRED]
+    kept = {path.read_bytes() for path in (tmp_path / "tests" / "cache").iterdir()}
+    assert kept == {content for name, content in round_files.items() if name != "checkpoint"}
+
+
 def test_a_condition_that_ends_interrupts_training_and_drops_the_assignment(
     new_agent, service, round_files, conditions
 ):

@@ -53,6 +53,19 @@ def test_messages_of_a_file_are_logged_with_consent_only(tmp_path):
     assert invoke("log", "add", path, "--data-dir", tmp_path).output == "Logged 3 messages.\n"
 
 
+def test_messages_of_standard_input_are_counted_not_shown(tmp_path):
+    invoke("log", "consent", "on", "--data-dir", tmp_path)
+    result = CliRunner().invoke(device, ["log", "add", "-", "--data-dir", str(tmp_path)], input="some private words\n")
+    assert result.output == "Logged 1 messages.\n"
+
+
+def test_a_damaged_database_is_told_in_one_sentence(tmp_path):
+    (tmp_path / "typing_log.sqlite").write_bytes(b"no database" * 1000)
+    result = invoke("log", "status", "--data-dir", tmp_path)
+    assert result.exit_code == 1
+    assert result.output == "Error: file is not a database\n"
+
+
 def test_run_trains_and_reports(*, tmp_path, service, messages, round_files, release_folder, caplog):
     with TypingLog(tmp_path / "typing_log.sqlite") as log:
         log.consent = True

@@ -16,6 +16,8 @@ from tokenizer.text import tokenize
         ("pin 1234", f"pin {NUMBER}"),
         ("call +49 (30) 1234-567", f"call +{NUMBER}"),
         ("card 4111 1111 1111 1111.", f"card {NUMBER}."),
+        ("paid 1,234,567 of it", f"paid {NUMBER} of it"),
+        ("on keys.museum/secret today", f"on {LINK} today"),
         ("at 10 or 11:30, room 123", "at 10 or 11:30, room 123"),
         ("no.spaces after a full stop.Here", "no.spaces after a full stop.Here"),
     ],

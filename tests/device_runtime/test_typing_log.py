@@ -117,6 +117,20 @@ def test_expiry_runs_by_itself(empty_log, clock):
     assert empty_log.counts().messages == 1
 
 
+def test_what_a_clock_that_was_ahead_stamped_expires(empty_log, clock):
+    empty_log.consent = True
+    day = 24 * 3600.0
+    empty_log.extend([("words ahead", "chat", clock.now + day + 1), ("other words", "chat", clock.now + day - 1)])
+    assert [message.text for message in empty_log.messages(10)] == ["other words"]
+
+
+def test_a_clock_that_was_never_set_empties_nothing(empty_log, clock):
+    empty_log.consent = True
+    empty_log.append("some words", "chat")
+    clock.now = 0.0
+    assert empty_log.counts().messages == 1
+
+
 def test_wipe_leaves_nothing_and_keeps_consent(tmp_path, empty_log):
     empty_log.consent = True
     empty_log.extend([(f"{SECRET} again", "chat", float(10**9 + index)) for index in range(200)])
