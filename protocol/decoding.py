@@ -27,6 +27,7 @@ def decode_json(payload: bytes, decoded_type: type[DecodedT], name: str) -> Deco
     try:
         return msgspec.json.decode(payload, type=decoded_type)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        place = _PLACE.search(str(error))
+        # An unknown field's own name may look like a place.
+        place = None if "unknown field" in str(error) else _PLACE.search(str(error))
         where = f" (at {place[1]})" if place else ""
         raise MalformedMessage(f"not a valid {name}{where}") from None

@@ -1,7 +1,7 @@
 """What an operator chooses about a round beside what the plan says.
 
 The report goal and the minimum separation change privacy and stand in the plan (`protocol.plan.PrivacyParameters`),
-signed and shown on the device. What stands here changes only how long a round takes and how often it succeeds.
+signed and checked by the device. What stands here changes only how long a round takes and how often it succeeds.
 """
 
 import math

@@ -102,6 +102,7 @@ def test_what_is_out_of_bounds_is_refused(payload):
         (CheckIn, check_in(device_id="secret-in-the-wrong-place")),
         (CheckIn, check_in(**{"secret\nlevel=ERROR": 1})),
         (CheckIn, check_in(secret=1)),
+        (CheckIn, check_in(**{"x` - at `$.secret": 1})),
         (CheckInAnswer, b'{"kind": "secret"}'),
         (ComeBack, b'{"kind": "come_back", "reconnect_after_s": 1, "reason": "secret"}'),
         (CheckIn, b'"secret'),
