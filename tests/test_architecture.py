@@ -28,6 +28,7 @@ PACKAGES: dict[str, set[str]] = {
     "protocol": {"numpy", "msgspec", "cryptography", "safetensors"},
     "tokenizer": {"numpy", "sentencepiece"},
     "device_runtime": {"numpy", "msgspec", "cryptography", "requests", "urllib3", "flask", "werkzeug"}
+    | {"psutil", "jeepney", "keyring"}
     | {"tflite_runtime", "ai_edge_litert"}
     | COMMAND_LINE,
     "aggregation_service": {"numpy", "msgspec", "cryptography", "flask", "werkzeug", "gunicorn"}

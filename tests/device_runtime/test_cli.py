@@ -72,7 +72,7 @@ def test_run_trains_and_reports(*, tmp_path, service, messages, round_files, rel
         for text in messages:
             log.append(text, "chat")
     service.offer(round_files)
-    caplog.set_level("INFO", logger="device_runtime.cli")
+    caplog.set_level("INFO", logger="device_runtime.commands.run")
     result = invoke(
         *("run", "--service", service.base_url, "--population", "tests", "--always-eligible", "--steps", 4),
         *("--public-key", release_folder / PUBLIC_KEY_FILE, "--data-dir", tmp_path),

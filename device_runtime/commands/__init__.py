@@ -1,0 +1,1 @@
+"""The commands of `keychorus device`, a file each."""

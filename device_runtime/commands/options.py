@@ -1,0 +1,77 @@
+"""What the commands of `keychorus device` share: the data directory, the log in it, and errors of one sentence."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from device_runtime.agent_state import DamagedState
+from device_runtime.client import InsecureAddress
+from device_runtime.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
+from device_runtime.runtime import InvalidModel, RuntimeMissing
+from device_runtime.storage import AlreadyRunning, UnusableKey
+from device_runtime.typing_log import TypingLog
+from protocol.errors import ProtocolError
+from tokenizer.vocabulary import InvalidVocabulary
+
+DEFAULT_RELEASE = Path("reports/demo/release")
+_SHOWN_ERRORS = (
+    AlreadyRunning,
+    DamagedState,
+    IncompleteRelease,
+    InsecureAddress,
+    InvalidModel,
+    InvalidVocabulary,
+    ProtocolError,
+    RuntimeMissing,
+    UnusableKey,
+    sqlite3.Error,
+)
+
+data_directory = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path.home() / ".local" / "share" / "keychorus",
+    envvar="KEYCHORUS_DATA_DIR",
+    show_default="~/.local/share/keychorus",
+    help="Where the device keeps its log, its state and its downloads.",
+)
+
+
+def examples(*lines: str) -> str:
+    """An epilog that click leaves unwrapped."""
+    indented = "\n".join(lines).replace("\n", "\n  ")
+    return f"\b\nExamples:\n  {indented}"
+
+
+def open_log(data_dir: Path) -> TypingLog:
+    """The typing log of a data directory."""
+    return TypingLog(data_dir / "typing_log.sqlite")
+
+
+def open_chosen_release(folder: Path, public_key: Path | None) -> Release:
+    """A release folder, by the key given or its own.
+
+    Raises:
+      click.ClickException: the folder holds no release.
+
+    """
+    try:
+        return open_release(folder, read_public_key(public_key or folder / PUBLIC_KEY_FILE))
+    except IncompleteRelease as error:
+        raise click.ClickException(f"{error}; `keychorus demo` makes a release in {DEFAULT_RELEASE}") from None
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """What a person can do something about is told in one sentence, without a traceback."""
+    try:
+        yield
+    except _SHOWN_ERRORS as error:
+        raise click.ClickException(str(error)) from None
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"a file must be {error.encoding} text, got other bytes") from None
+    except OSError as error:
+        raise click.ClickException(f"{error.strerror}: {error.filename}" if error.filename else str(error)) from None
