@@ -17,6 +17,7 @@ from emulator.demo.settings import DemoSettings
 from emulator.demo.stages import Stages
 from evaluation.report import write_report
 from evaluation.report_schema import Report
+from model.averaging import tail_average
 from model.export import export_prediction_model, export_training_graph
 from protocol.weights import Weights
 
@@ -110,17 +111,24 @@ class _Demo:
                 run = federation.run(service, num_workers=self.num_workers, on_round=lambda _: advance(""))
             with self.stages.stage("release", "Releasing the model"):
                 shutil.rmtree(release_folder, ignore_errors=True)
-                federation.release(service, export_prediction_model(run.rounds[-1].weights), release_folder)
+                federation.release(service, export_prediction_model(self._candidates(run)[-1]), release_folder)
         return run
 
     def measure(self, people: People, words: PublicWords, pretrained: Weights, run: FederatedRun) -> Report:
         total = NUM_MEASUREMENTS + len(run.rounds)
         with self.stages.stage("evaluation", "Measuring the predictions", total) as advance:
             measuring = Measuring.of(people, words, self.settings)
-            accuracy = measuring.accuracies(pretrained, run.rounds[-1].weights, advance)
-            curve = measuring.curve(pretrained, [closed.weights for closed in run.rounds], advance)
+            candidates = self._candidates(run)
+            accuracy = measuring.accuracies(pretrained, candidates[-1], advance)
+            curve = measuring.curve(pretrained, candidates, advance)
         seconds = dict(self.stages.seconds)
         return make_report(self.settings, people, run, accuracy=accuracy, curve=curve, seconds=seconds, seed=self.seed)
+
+    def _candidates(self, run: FederatedRun) -> list[Weights]:
+        """After each round, what would be released then."""
+        checkpoints = [closed.weights for closed in run.rounds]
+        newest = self.settings.averaged_checkpoints
+        return [tail_average(checkpoints[:end], newest) for end in range(1, len(checkpoints) + 1)]
 
     def _training_graph(self) -> bytes:
         training = self.settings.plan_training

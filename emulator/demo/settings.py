@@ -29,6 +29,7 @@ class DemoSettings:
       plan_privacy: of each round.
       server_momentum: of the server's optimiser.
       server_learning_rate: of the server's optimiser.
+      averaged_checkpoints: how many of the newest make the model that is released.
       vanish_rate: share of selected devices that vanish; production saw 0.06 to 0.10 (arXiv 1902.01046, section 9).
       test_messages_per_held_out: newest messages of each held-out sender that are scored.
       test_messages_per_device: of each device's test fifth, the newest that are scored.
@@ -54,6 +55,7 @@ class DemoSettings:
     plan_privacy: PrivacyParameters
     server_momentum: float = 0.9
     server_learning_rate: float = 1.0
+    averaged_checkpoints: int
     vanish_rate: float = 0.08
     test_messages_per_held_out: int
     test_messages_per_device: int
@@ -85,6 +87,7 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         plan_privacy=PrivacyParameters(
             l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
         ),
+        averaged_checkpoints=8,
         test_messages_per_held_out=30,
         test_messages_per_device=8,
         curve_messages=5,
@@ -107,6 +110,7 @@ def quick_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         plan_privacy=PrivacyParameters(
             l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=10, minimum_separation_s=1 * HOUR_S
         ),
+        averaged_checkpoints=4,
         test_messages_per_held_out=10,
         test_messages_per_device=4,
         curve_messages=4,
