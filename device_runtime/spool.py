@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from device_runtime.keys import file_key
 from device_runtime.storage import Sealer, UnreadableData, private_directory, write_atomically
 
 UPDATE_FILE = "update.sealed"
@@ -17,14 +18,15 @@ class Spool:
     """Holds one update, named by its assignment."""
 
     def __init__(self, directory: Path):
-        """Keeps update and key in `directory`.
+        """Keeps update and key in `directory`. After a lost or damaged key a new one serves; what waited is lost.
 
         Raises:
-          UnusableKey: the key file is damaged or readable by others.
+          UnusableKey: the key file is readable by others.
+          OSError: the directory cannot be written.
 
         """
         self._path = private_directory(directory) / UPDATE_FILE
-        self._sealer = Sealer(directory / "spool.key")
+        self._sealer = Sealer(file_key(directory / "spool.key"))
 
     def put(self, assignment_id: str, update: bytes) -> None:
         """Replaces what is held."""

@@ -2,20 +2,24 @@
 
 import contextlib
 import fcntl
+import hmac
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_KEY_BYTES = 32
+KEY_BYTES = 32
+"""Of an AES-256 key."""
+
 _NONCE_BYTES = 12
 
 
 class UnusableKey(Exception):
-    """A key file that is damaged, or that others than its owner may read."""
+    """A key that cannot be had: damaged, readable by others than its owner, or in a store that cannot be reached."""
 
 
 class UnreadableData(Exception):
@@ -69,25 +73,36 @@ def only_process(path: Path) -> Iterator[None]:
         yield
 
 
-class Sealer:
-    """Seals bytes with AES-256-GCM under a key that lives in a file of its own."""
+@contextlib.contextmanager
+def directory_lock(path: Path) -> Iterator[None]:
+    """Waits until no other holder is inside, in this process or another; the system releases it when a holder dies.
 
-    def __init__(self, key_path: Path):
-        """Reads the key, or makes one from the system's secure randomness if there is none.
+    The directory itself is locked, so no lock file lies about. Not re-entrant: who holds it must not ask again.
+    """
+    descriptor = os.open(private_directory(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Sealer:
+    """Seals bytes with AES-256-GCM under one key."""
+
+    def __init__(self, key: bytes):
+        """Takes a key of `KEY_BYTES` bytes, from `device_runtime.keys`.
 
         Raises:
-          UnusableKey: the file is no key, or others than its owner may read it.
+          UnusableKey: it has another length.
 
         """
-        if not key_path.exists():
-            private_directory(key_path.parent)
-            _create_key(key_path)
-        if key_path.stat().st_mode & 0o077:
-            raise UnusableKey(f"key file {key_path} must have mode 0600, got {key_path.stat().st_mode & 0o777:04o}")
-        key = key_path.read_bytes()
-        if len(key) != _KEY_BYTES:
-            raise UnusableKey(f"key file {key_path} must have {_KEY_BYTES} bytes, got {len(key)}")
+        if len(key) != KEY_BYTES:
+            raise UnusableKey(f"a key must have {KEY_BYTES} bytes, got {len(key)}")
         self._cipher = AESGCM(key)
+        digest = hmac.digest(key, b"keychorus/key-fingerprint/v1", "sha256")
+        self.fingerprint: Final = int.from_bytes(digest[:8], "big", signed=True)
+        """Tells keys apart without telling anything of the key; fits an integer of SQLite."""
 
     def seal(self, content: bytes, context: bytes) -> bytes:
         """Encrypts `content`; `context` says what it is and is needed to open it, so that no two can be swapped."""
@@ -105,15 +120,3 @@ class Sealer:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError):
             raise UnreadableData("sealed data must be whole and sealed by this device's key") from None
-
-
-def _create_key(path: Path) -> None:
-    """Two processes may do this at once: a link to a whole file appears once, and the loser uses the winner's key."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    write_atomically(temporary, secrets.token_bytes(_KEY_BYTES))
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()

@@ -1,5 +1,6 @@
 """What the commands of `keychorus device` share: the data directory, the log in it, and errors of one sentence."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ from pathlib import Path
 import click
 
 from device_runtime.agent_state import DamagedState
+from device_runtime.blocked import InvalidBlockList
 from device_runtime.client import InsecureAddress
+from device_runtime.keys import KeyPlace, KeyStore, key_store
 from device_runtime.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
 from device_runtime.runtime import InvalidModel, RuntimeMissing
 from device_runtime.storage import AlreadyRunning, UnusableKey
@@ -17,11 +20,13 @@ from protocol.errors import ProtocolError
 from tokenizer.vocabulary import InvalidVocabulary
 
 DEFAULT_RELEASE = Path("reports/demo/release")
+KEY_STORE_VARIABLE = "KEYCHORUS_KEY_STORE"
 _SHOWN_ERRORS = (
     AlreadyRunning,
     DamagedState,
     IncompleteRelease,
     InsecureAddress,
+    InvalidBlockList,
     InvalidModel,
     InvalidVocabulary,
     ProtocolError,
@@ -46,9 +51,32 @@ def examples(*lines: str) -> str:
     return f"\b\nExamples:\n  {indented}"
 
 
-def open_log(data_dir: Path) -> TypingLog:
-    """The typing log of a data directory."""
-    return TypingLog(data_dir / "typing_log.sqlite")
+def log_path(data_dir: Path) -> Path:
+    """Where the typing log of a data directory lies."""
+    return data_dir / "typing_log.sqlite"
+
+
+def chosen_key_store(data_dir: Path, place: KeyPlace | None = None) -> KeyStore | None:
+    """Where the key of the log is to be kept; None for where the log says.
+
+    Args:
+      data_dir: the data directory.
+      place: what the person chose for this command; None for what `KEYCHORUS_KEY_STORE` says, if anything.
+
+    Raises:
+      UnusableKey: the variable names no place.
+
+    """
+    if place is None and (named := os.environ.get(KEY_STORE_VARIABLE)):
+        if named not in tuple(KeyPlace):
+            raise UnusableKey(f"{KEY_STORE_VARIABLE} must be one of {', '.join(KeyPlace)}, got {named}")
+        place = KeyPlace(named)
+    return None if place is None else key_store(place, log_path(data_dir))
+
+
+def open_log(data_dir: Path, place: KeyPlace | None = None) -> TypingLog:
+    """The typing log of a data directory; `place` as for `chosen_key_store`."""
+    return TypingLog(log_path(data_dir), key_store=chosen_key_store(data_dir, place))
 
 
 def open_chosen_release(folder: Path, public_key: Path | None) -> Release:

@@ -1,4 +1,7 @@
+import secrets
 import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -9,10 +12,13 @@ from device_runtime.storage import (
     Sealer,
     UnreadableData,
     UnusableKey,
+    directory_lock,
     only_process,
     private_directory,
     write_atomically,
 )
+
+KEY = bytes(range(32))
 
 
 def test_files_are_private_and_replaced_whole(tmp_path):
@@ -34,16 +40,16 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 @given(content=st.binary(max_size=200), context=st.binary(max_size=20))
-def test_what_was_sealed_opens(tmp_path_factory, content, context):
-    sealer = Sealer(tmp_path_factory.getbasetemp() / "shared.key")
+def test_what_was_sealed_opens(content, context):
+    sealer = Sealer(KEY)
     sealed = sealer.seal(content, context)
     assert sealer.open(sealed, context) == content
     assert sealed != sealer.seal(content, context)
 
 
 @pytest.mark.parametrize("change", ["context", "bit", "truncated", "empty", "key"])
-def test_anything_else_does_not_open(tmp_path, change):
-    sealer = Sealer(tmp_path / "a.key")
+def test_anything_else_does_not_open(change):
+    sealer = Sealer(KEY)
     sealed = sealer.seal(b"secret words", b"row 1")
     context = b"row 2" if change == "context" else b"row 1"
     if change == "bit":
@@ -51,34 +57,40 @@ def test_anything_else_does_not_open(tmp_path, change):
     if change in ("truncated", "empty"):
         sealed = sealed[:14] if change == "truncated" else b""
     if change == "key":
-        sealer = Sealer(tmp_path / "b.key")
+        sealer = Sealer(bytes(32))
     with pytest.raises(UnreadableData) as error:
         sealer.open(sealed, context)
     assert "secret" not in str(error.value)
 
 
-def test_key_is_made_once_and_private(tmp_path):
-    Sealer(tmp_path / "new" / "device.key")
-    path = tmp_path / "new" / "device.key"
-    first = path.read_bytes()
-    Sealer(path)
-    assert path.read_bytes() == first
-    assert len(first) == 32
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [entry.name for entry in path.parent.iterdir()] == ["device.key"]
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_of_another_length_is_refused(length):
+    with pytest.raises(UnusableKey, match=f"must have 32 bytes, got {length}"):
+        Sealer(bytes(length))
 
 
-def test_key_that_others_may_read_is_refused(tmp_path):
-    Sealer(tmp_path / "device.key")
-    (tmp_path / "device.key").chmod(0o640)
-    with pytest.raises(UnusableKey, match="must have mode 0600, got 0640"):
-        Sealer(tmp_path / "device.key")
+def test_a_fingerprint_tells_keys_apart_and_fits_sqlite():
+    fingerprints = {Sealer(secrets.token_bytes(32)).fingerprint for _ in range(100)}
+    assert len(fingerprints) == 100
+    assert all(-(2**63) <= each < 2**63 for each in fingerprints)
+    assert Sealer(KEY).fingerprint == Sealer(KEY).fingerprint
 
 
-def test_damaged_key_is_refused(tmp_path):
-    write_atomically(tmp_path / "device.key", b"short")
-    with pytest.raises(UnusableKey, match="must have 32 bytes, got 5"):
-        Sealer(tmp_path / "device.key")
+def test_a_directory_is_locked_for_one_holder_at_a_time(tmp_path):
+    inside, most_inside = 0, 0
+
+    def visit(_):
+        nonlocal inside, most_inside
+        with directory_lock(tmp_path / "new"):
+            inside += 1
+            most_inside = max(most_inside, inside)
+            time.sleep(0.002)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(visit, range(16)))
+    assert most_inside == 1
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_lock_is_held_by_one_and_given_back(tmp_path):
