@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. Neither needs the other.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format lock clean
+.PHONY: help setup demo test test-slow test-aarch64 lint format lock clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -9,6 +9,7 @@ help:
 	@echo "make demo       set up, then run the whole loop on real text (about 5 minutes on 2 cores)"
 	@echo "make test       set up, then run the tests"
 	@echo "make test-slow  set up, then run the tests that take minutes (environments of all roles)"
+	@echo "make test-aarch64  optional: train and test on emulated ARM (10 minutes; docs/aarch64.md)"
 	@echo "make lint       set up, then check style and types"
 	@echo "make format     rewrite the code in the house style"
 	@echo "make setup      only set up: leaves $(RUN)/keychorus"
@@ -26,6 +27,9 @@ test: setup
 
 test-slow: setup
 	$(RUN)/python -m pytest -m slow
+
+test-aarch64: setup
+	tests/aarch64/run.sh
 
 lint: setup
 	$(RUN)/ruff check .

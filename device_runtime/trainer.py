@@ -88,7 +88,9 @@ def train(
         raise NothingToTrain("messages must hold at least one target, got none")
     batches = _batches(plan, examples, np.random.default_rng(seed))
     trained, losses = _run_steps(plan.training.learning_rate, signature, checkpoint, batches, should_stop)
-    update = flatten(trained, plan.tensors) - flatten(checkpoint, plan.tensors)
+    del signature  # and the model's memory with it, before that of the update is asked for
+    update = flatten(trained, plan.tensors)
+    update -= flatten(checkpoint, plan.tensors)  # in place: 6 MB less at the peak
     return LocalUpdate(update, len(losses), examples.num_targets, losses[0], losses[-1])
 
 
@@ -131,14 +133,14 @@ def _run_steps(
 ) -> tuple[Weights, list[float]]:
     """Runs one SGD step a batch; returns the trained weights and each step's loss."""
     signature.set({"learning_rate": np.array(learning_rate, dtype=np.float32)})
-    weights: dict[str, Array] = dict(checkpoint)
+    weights: dict[str, Array] = {name: value.copy() for name, value in checkpoint.items()}
     losses: list[float] = []
     for batch in batches:
         if should_stop():
             raise Interrupted(f"training was stopped after {len(losses)} steps")
-        # A step's outputs are the next one's inputs: one copy in, one copy out, under 1 ms of some 40 at full size.
-        weights = signature(weights | batch._asdict())
-        losses.append(float(weights.pop("loss")))
+        # A step's outputs are the next one's inputs: one copy in, one copy out, under 1 ms of some 25 at full size.
+        signature.set(weights | batch._asdict())
+        losses.append(float(signature.run(into=weights)["loss"]))
     return weights, losses
 
 

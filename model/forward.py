@@ -1,5 +1,8 @@
 """The network's forward pass, in plain TensorFlow operations that TFLite has too.
 
+Activations have rank 3, [1, rows, size]: TFLite's converter turns a product of rank 2 into FULLY_CONNECTED, two to
+three times slower than BATCH_MATMUL where the right side is no constant, and copies whatever is reshaped.
+
 Written once: pre-training differentiates it with the hand-written backward pass, the export converts it, evaluation
 runs it. Works in float32 and, for finite differences, in float64.
 
@@ -16,6 +19,7 @@ runs it. Works in float32 and, for finite differences, in float64.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 Tensor = Any  # tf.Tensor; TensorFlow 2.14 ships no types
@@ -25,66 +29,73 @@ TensorMap = Mapping[str, Tensor]
 class State(NamedTuple):
     """What one time step hands to the next."""
 
-    cell: Tensor  # [batch, units]
-    projected: Tensor  # [batch, embedding]
+    cell: Tensor  # [1, batch, units]
+    projected: Tensor  # [1, batch, embedding]
 
 
 class Step(NamedTuple):
     """What the backward pass needs of one time step."""
 
-    input_gate: Tensor  # [batch, units]
-    output_gate: Tensor  # [batch, units]
-    candidate: Tensor  # [batch, units]
-    cell_before: Tensor  # [batch, units]
-    cell_tanh: Tensor  # [batch, units]
-    hidden: Tensor  # [batch, units]
-    projected_before: Tensor  # [batch, embedding]
-    projected: Tensor  # [batch, embedding]
+    input_gate: Tensor  # [1, batch, units]
+    output_gate: Tensor  # [1, batch, units]
+    candidate: Tensor  # [1, batch, units]
+    cell_change: Tensor  # [1, batch, units]: i (g - c_{t-1})
+    cell_tanh: Tensor  # [1, batch, units]
+    hidden: Tensor  # [1, batch, units]
+    projected_before: Tensor  # [1, batch, embedding]
+    projected: Tensor  # [1, batch, embedding]
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """[rows, inner] times [inner, columns].
-
-    A product of rank 3: TFLite's converter turns one of rank 2 into FULLY_CONNECTED, which is two to three times slower
-    than BATCH_MATMUL where the right side is no constant.
-    """
-    return tf.squeeze(tf.matmul(tf.expand_dims(left, 0), tf.expand_dims(right, 0)), 0)
+def kernel(weights: TensorMap, name: str) -> Tensor:
+    """A weight as the right side of a product: [rows, columns] to [1, rows, columns]."""
+    return tf.expand_dims(weights[name], 0)
 
 
 def transposed(matrix: Tensor) -> Tensor:
-    """[rows, columns] to [columns, rows], as a matrix of its own.
+    """[1, rows, columns] to [1, columns, rows]; for a product's side, see `turned`."""
+    return tf.transpose(matrix, (0, 2, 1))
 
-    Written out instead of `transpose_b=True`, which would make the product a FULLY_CONNECTED again (see `product`).
+
+def turned(matrix: Tensor) -> Tensor:
+    """[1, rows, columns] to [1, columns, rows], as the side of a product.
+
+    The reshape hides the transpose from TFLite's converter, which would make it a flag of the product; tflite-runtime's
+    kernel for that flag is three to four times slower.
     """
-    return tf.transpose(matrix)
+    _, rows, columns = matrix.shape
+    return tf.reshape(tf.transpose(matrix, (2, 0, 1)), [1, columns, rows])
 
 
 def zero_state(batch_size: int, weights: TensorMap) -> State:
     """The state before a message."""
     projection = weights["projection"]
     units, embedding = projection.shape
-    return State(tf.zeros([batch_size, units], projection.dtype), tf.zeros([batch_size, embedding], projection.dtype))
+    return State(
+        tf.zeros([1, batch_size, units], projection.dtype), tf.zeros([1, batch_size, embedding], projection.dtype)
+    )
 
 
 class Gated(NamedTuple):
-    """What the gates make of a cell, each [batch, units]."""
+    """What the gates make of a cell, each [..., batch, units]."""
 
     input_gate: Tensor
     output_gate: Tensor
     candidate: Tensor
+    cell_change: Tensor
     cell: Tensor
     cell_tanh: Tensor
     hidden: Tensor
 
 
 def gated(gates: Tensor, cell_before: Tensor) -> Gated:
-    """The coupled gates: from their logits, [batch, 3 * units], and the cell before, to the cell and m_t."""
-    input_logit, output_logit, candidate_logit = tf.split(gates, 3, axis=1)
+    """The coupled gates: from their logits, [..., batch, 3 * units], and the cell before, to the cell and m_t."""
+    input_logit, output_logit, candidate_logit = tf.split(gates, 3, axis=-1)
     input_gate, output_gate = tf.sigmoid(input_logit), tf.sigmoid(output_logit)
     candidate = tf.tanh(candidate_logit)
-    cell = cell_before + input_gate * (candidate - cell_before)  # (1 - i) c + i g
+    cell_change = input_gate * (candidate - cell_before)
+    cell = cell_before + cell_change  # (1 - i) c + i g
     cell_tanh = tf.tanh(cell)
-    return Gated(input_gate, output_gate, candidate, cell, cell_tanh, output_gate * cell_tanh)
+    return Gated(input_gate, output_gate, candidate, cell_change, cell, cell_tanh, output_gate * cell_tanh)
 
 
 def one_step(weights: TensorMap, input_part: Tensor, before: State) -> tuple[Step, State]:
@@ -92,20 +103,20 @@ def one_step(weights: TensorMap, input_part: Tensor, before: State) -> tuple[Ste
 
     Args:
       weights: by name, see `model.network`.
-      input_part: [batch, 3 * units], the input's share of the gates, bias included.
+      input_part: [1, batch, 3 * units], the input's share of the gates, bias included.
       before: the state of the time step before.
 
     Returns:
       What the backward pass needs, and the state after.
 
     """
-    now = gated(input_part + product(before.projected, weights["recurrent_kernel"]), before.cell)
-    projected = product(now.hidden, weights["projection"])
+    now = gated(input_part + tf.matmul(before.projected, kernel(weights, "recurrent_kernel")), before.cell)
+    projected = tf.matmul(now.hidden, kernel(weights, "projection"))
     step = Step(
         now.input_gate,
         now.output_gate,
         now.candidate,
-        before.cell,
+        now.cell_change,
         now.cell_tanh,
         now.hidden,
         before.projected,
@@ -119,7 +130,7 @@ def unroll(weights: TensorMap, embedded: Tensor, state: State, *, length: int) -
 
     Args:
       weights: by name, see `model.network`.
-      embedded: [length * batch, embedding], time-major.
+      embedded: [1, length * batch, embedding], time-major.
       state: before the first step.
       length: number of time steps.
 
@@ -127,28 +138,37 @@ def unroll(weights: TensorMap, embedded: Tensor, state: State, *, length: int) -
       What the backward pass needs of each step, and the state after the last.
 
     """
-    inputs = product(embedded, weights["input_kernel"]) + weights["gate_bias"]  # [length * batch, 3 * units]
+    inputs = tf.matmul(embedded, kernel(weights, "input_kernel")) + weights["gate_bias"]  # [1, rows, 3 * units]
     steps = []
-    for input_part in tf.split(inputs, length, axis=0):
+    for input_part in tf.split(inputs, length, axis=1):
         step, state = one_step(weights, input_part, state)
         steps.append(step)
     return steps, state
 
 
 def output_logits(weights: TensorMap, projected: Tensor) -> Tensor:
-    """[rows, embedding] to [1, rows, vocabulary], by the tied embedding; rank 3 because TFLite copies at a reshape."""
-    by_word = tf.expand_dims(transposed(weights["embedding"]), 0)  # [1, embedding, vocabulary]
-    return tf.matmul(tf.expand_dims(projected, 0), by_word) + weights["output_bias"]
+    """[1, rows, embedding] to [1, rows, vocabulary], by the tied embedding.
+
+    The bias is one more column of the embedding, read by a constant 1: a whole pass over the logits less.
+    """
+    by_word = transposed(kernel(weights, "embedding"))  # [1, embedding, vocabulary]
+    with_bias = tf.concat([by_word, tf.reshape(weights["output_bias"], [1, 1, -1])], axis=1)
+    return tf.matmul(tf.concat([projected, tf.ones_like(projected[:, :, :1])], axis=2), with_bias)
 
 
 def time_major(batch: Tensor) -> Tensor:
-    """[batch, length] to [length * batch]: the rows of one time step lie side by side."""
-    return tf.reshape(tf.transpose(batch), [-1])
+    """[batch, length] to [1, length * batch]: the rows of one time step lie side by side.
+
+    A gather, not a transpose: one of integers keeps tflite-runtime's XNNPACK delegate from the whole graph.
+    """
+    batch_size, length = batch.shape
+    order = np.arange(batch_size * length, dtype=np.int32).reshape(batch_size, length).T.reshape(1, -1)
+    return tf.gather(tf.reshape(batch, [-1]), order)
 
 
 def stacked(steps: Sequence[Step], name: str) -> Tensor:
-    """One activation of all steps, [length * batch, size]."""
-    return tf.concat([getattr(step, name) for step in steps], axis=0)
+    """One activation of all steps, [1, length * batch, size]."""
+    return tf.concat([getattr(step, name) for step in steps], axis=1)
 
 
 def forward_logits(weights: TensorMap, tokens: Tensor, state: State) -> tuple[Tensor, State]:

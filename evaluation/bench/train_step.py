@@ -71,17 +71,15 @@ class OnDevice:
 
     def __init__(self, graph: bytes, setting: Setting, runtime: str | None):
         self._signature = Model(graph, num_threads=1, runtime=runtime).signature("train")
-        self._fixed: dict[str, Array] = {
-            **setting.batch()._asdict(),
-            "learning_rate": np.array(setting.learning_rate, dtype=np.float32),
-        }
+        self._signature.set({"learning_rate": np.array(setting.learning_rate, dtype=np.float32)})
+        self._batch: dict[str, Array] = setting.batch()._asdict()
         self._weights: dict[str, Array] = dict(setting.weights())
         self._steps = setting.steps_per_turn
 
     def step(self) -> float:
         """Takes one step and returns the loss before it."""
-        self._weights = self._signature(self._weights | self._fixed)
-        return float(self._weights.pop("loss"))
+        self._signature.set(self._weights | self._batch)
+        return float(self._signature.run(into=self._weights)["loss"])
 
     def run(self) -> float:
         """Milliseconds of a step."""
@@ -155,7 +153,10 @@ def _serve(connection: Connection, setting: Setting) -> None:
 
 
 def _tape_step(setting: Setting) -> Callable[[], float]:
-    """One SGD step as TensorFlow's users write it: variables, a tape, a graph."""
+    """One SGD step as TensorFlow's users write it: variables, a tape, a graph.
+
+    Of the networks tried, `model.forward` is the quickest in TensorFlow too, see docs/performance.md.
+    """
     import tensorflow as tf
 
     from model.forward import forward_logits, zero_state

@@ -1,5 +1,7 @@
 """A small model, a release of it, and a real HTTP service on loopback that a test can make err in any way."""
 
+import importlib
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +22,6 @@ from device_runtime.predictor import Predictor
 from device_runtime.release import save_release
 from device_runtime.runtime import RUNTIME_VARIABLE, RUNTIMES
 from device_runtime.typing_log import TypingLog
-from model.export import export_prediction_model, export_training_graph
 from model.network import NetworkShape, initial_weights
 from protocol import routes
 from protocol.manifest import FileEntry, Manifest, sign_manifest
@@ -32,6 +33,9 @@ from tokenizer.training import count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
 POPULATION = "tests"
+EXPORTED_VARIABLE = "KEYCHORUS_TEST_MODELS"
+"""Environment variable that names a folder where exported models are kept from run to run: emulated ARM has no
+TensorFlow, so `tests/aarch64/run.sh` exports them before it goes there."""
 MESSAGES = [
     "see you at the station tomorrow morning",
     "the train is late again, see you soon",
@@ -42,6 +46,17 @@ MESSAGES = [
     "thanks for the tea, it was very good",
     "we are going home soon, are you coming too?",
 ]
+
+
+def exported(function: str, *arguments: Any, **options: Any) -> bytes:
+    """What a function of `model.export` gives, from the folder of `EXPORTED_VARIABLE` where that is set."""
+    kept = Path(os.environ.get(EXPORTED_VARIABLE, os.devnull)) / f"{function}.tflite"
+    if kept.is_file():
+        return kept.read_bytes()
+    content: bytes = getattr(importlib.import_module("model.export"), function)(*arguments, **options)
+    if kept.parent.is_dir():
+        kept.write_bytes(content)
+    return content
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +83,7 @@ def checkpoint(shape: NetworkShape) -> Weights:
 
 @pytest.fixture(scope="session")
 def graph(shape: NetworkShape) -> bytes:
-    return export_training_graph(shape, batch_size=4, sequence_length=6)
+    return exported("export_training_graph", shape, batch_size=4, sequence_length=6)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +101,7 @@ def plan(shape: NetworkShape) -> Plan:
 
 @pytest.fixture(scope="session")
 def prediction_model(checkpoint: Weights) -> bytes:
-    return export_prediction_model(checkpoint)
+    return exported("export_prediction_model", checkpoint)
 
 
 @pytest.fixture(scope="session")

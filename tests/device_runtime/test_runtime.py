@@ -25,6 +25,31 @@ def test_results_are_new_arrays(prediction_model, each_runtime):
     np.testing.assert_array_equal(first["logits"], kept)
 
 
+def test_outputs_go_into_the_arrays_that_are_given(prediction_model, each_runtime):
+    signature = Model(prediction_model).signature("predict")
+    inputs = {name: np.zeros(details.shape, details.dtype) for name, details in signature.inputs.items()}
+    expected = signature(inputs)
+    given = {"logits": np.full(signature.outputs["logits"].shape, np.nan, np.float32)}
+    got = signature.run(into=given)
+    assert got["logits"] is given["logits"]
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value)
+    kept = given["logits"].copy()
+    signature(inputs | {"token": np.array([5], np.int32)})
+    np.testing.assert_array_equal(given["logits"], kept)
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(3, np.float32), np.zeros((1, 1), np.float32), np.zeros(1)], ids=["size", "shape", "type"]
+)
+def test_arrays_for_outputs_that_do_not_fit_are_refused(prediction_model, array, each_runtime):
+    signature = Model(prediction_model).signature("predict")
+    signature.set({name: np.zeros(details.shape, details.dtype) for name, details in signature.inputs.items()})
+    with pytest.raises(InvalidModel, match="predict has no output logits"):
+        signature.run(into={"logits": array})
+
+
 def test_runtimes_agree(prediction_model, generator):
     results = []
     state = generator.normal(size=(1, 12)).astype(np.float32)
@@ -65,6 +90,17 @@ def test_unknown_signature_is_refused(graph, each_runtime):
 def test_inputs_that_do_not_fit_are_refused(prediction_model, inputs, each_runtime):
     with pytest.raises(InvalidModel, match="predict has no input"):
         Model(prediction_model).signature("predict").set(inputs)
+
+
+def test_loading_a_runtime_leaves_the_smallest_numbers_alone(each_runtime, graph, tmp_path):
+    """On aarch64 tflite-runtime's library flushes them to zero in the thread that loads it."""
+    (tmp_path / "graph").write_bytes(graph)
+    program = (
+        "import sys; from pathlib import Path; from device_runtime.runtime import Model\n"
+        "Model(Path(sys.argv[1]).read_bytes()).signature('train')\n"
+        "assert sys.float_info.min / 2 > 0"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "graph"], check=True, timeout=60)
 
 
 def test_runtime_is_chosen_by_argument_then_environment(monkeypatch):

@@ -36,6 +36,15 @@ def test_it_agrees_with_the_tape(weights, batch):
         assert np.linalg.norm(got[name] - expected[name]) <= 1e-5 * np.linalg.norm(expected[name]), name
 
 
+def test_a_scale_is_of_the_gradient_and_not_of_the_loss():
+    weights = {name: tf.constant(value) for name, value in random_weights(SMALL).items()}
+    batch = Batch(*map(tf.constant, random_batch(SMALL, 4, 3)))
+    plain, scaled = gradient(weights, batch), gradient(weights, batch, 0.25)
+    assert float(scaled.loss) == float(plain.loss)
+    for name, value in plain.by_name.items():
+        np.testing.assert_allclose(scaled.by_name[name], 0.25 * value, rtol=1e-5, atol=1e-9, err_msg=name)
+
+
 def test_it_agrees_with_finite_differences_in_float64():
     weights = {name: value.astype(np.float64) for name, value in random_weights(TINY).items()}
     tokens, targets, target_weights = random_batch(TINY, 3, 4, seed=1)

@@ -85,14 +85,38 @@ def test_the_full_int8_model_is_small():
 
 
 def test_only_built_in_operations_and_no_slow_products():
+    operators = training_operators()
+    used = {name for name, _, _ in operators}
+    assert "BATCH_MATMUL" in used
+    assert not used & {"CUSTOM", "FULLY_CONNECTED", "WHILE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
+    products = [options for name, options, _ in operators if name == "BATCH_MATMUL"]
+    assert not any(product.adjX or product.adjY for product in products)
+
+
+def test_nothing_keeps_the_quick_kernels_away():
+    """One of these, anywhere in the graph, and tflite-runtime runs all of it without XNNPACK."""
+    operators = training_operators()
+    assert "UNSORTED_SEGMENT_SUM" not in {name for name, _, _ in operators}  # its result has no fixed shape
+    float32 = 0
+    assert {inputs[0] for name, _, inputs in operators if name == "TRANSPOSE"} == {float32}
+
+
+def training_operators():
+    """Name, options and input types of every operator of the training graph."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
     model = schema.ModelT.InitFromPackedBuf(export_training_graph(FULL), 0)
-    used = {names[code.builtinCode] for code in model.operatorCodes}
-    assert "BATCH_MATMUL" in used
-    assert not used & {"CUSTOM", "FULLY_CONNECTED", "WHILE", "UNIDIRECTIONAL_SEQUENCE_LSTM"}
     assert all(code.customCode is None for code in model.operatorCodes)
+    [train] = [model.subgraphs[one.subgraphIndex] for one in model.signatureDefs if one.signatureKey == b"train"]
+    return [
+        (
+            names[model.operatorCodes[operator.opcodeIndex].builtinCode],
+            operator.builtinOptions,
+            [train.tensors[index].type for index in operator.inputs],
+        )
+        for operator in train.operators
+    ]
 
 
 def test_a_plan_is_small_for_it_holds_no_weights():
