@@ -1,1 +1,1 @@
-"""The keyboard page: a local web page on which a person types and sees three suggestions."""
+"""The keyboard page: a local web page on which a person types, sees three suggestions, and rules what is logged."""

@@ -1,156 +1,174 @@
-"use strict";
+// The page: fields, strip, keys and panel brought together, and what is sent.
 
-// Asks the predictor of this machine for suggestions after each change, and puts the one that is taken into the text.
+import * as input from "./field.js";
+import * as keys from "./keys.js";
+import * as panel from "./panel.js";
+import { post } from "./service.js";
+import * as strip from "./strip.js";
 
-const area = document.getElementById("text");
-const strip = document.getElementById("strip");
-const buttons = [...strip.querySelectorAll("button")];
+const KEPT_MESSAGES = 30;
+const HIDDEN_TEXT = "••••••••";
+const NOTICES = {
+  password: "Never suggested from, never logged: this is a password field.",
+  one_time_code: "Never suggested from, never logged: this field is for a one-time code.",
+  incognito: "Incognito: nothing you type is logged.",
+};
+
+const root = document.documentElement;
 const status = document.getElementById("status");
-const announcer = document.getElementById("announcer");
+const notice = document.getElementById("notice");
+const sent = document.getElementById("sent");
+const sendButton = document.getElementById("send");
+const themeButton = document.getElementById("theme");
+const maxChars = Number(document.getElementById("text").dataset.maxChars);
 
-// The unfinished word before the cursor; the tokenizer's definition of a word, see tokenizer/text.py.
-const UNFINISHED = /[\p{L}\p{N}][\p{L}\p{N}\p{M}'\u2019]*$/u;
-const CLOSES_UP = /^[.,?!:;]$/;
-const ANNOUNCE_AFTER_MS = 900;
+let on = null; // the switches, as last read
+let told = "state"; // what the status line is about: the state, an outcome, saved keystrokes or a stopped predictor
 
-let latestRequest = 0;
-let lastAsked = null; // the text that the strip shows, or will show, suggestions for
-let announceTimer = 0;
-let savedKeystrokes = 0;
-let spaceAddedAt = -1; // where the cursor stood after a suggestion's own space
-
-function textBeforeCursor() {
-  const cursor = area.selectionStart;
-  const stride = Number(area.dataset.maxChars) / 2;
-  // A long text loses its beginning in strides, so that the predictor's carried state stays good in between.
-  const first = Math.max(0, Math.floor(cursor / stride) - 1) * stride;
-  return area.value.slice(first, cursor);
+function tell(about, sentence, isTrouble = false) {
+  told = about;
+  if (status.textContent !== sentence) status.textContent = sentence;
+  status.classList.toggle("trouble", isTrouble);
 }
 
-async function refresh() {
-  const text = textBeforeCursor();
-  if (text === lastAsked) return;
-  lastAsked = text;
-  const request = ++latestRequest;
-  strip.setAttribute("aria-busy", "true");
+function tellState() {
+  if (input.isSensitive()) tell("state", "What this field holds stays in it.");
+  else if (!on) tell("state", "Your words stay on this machine.");
+  else if (!on.consent) tell("state", "Logging is off. Your words stay here.");
+  else if (on.incognito) tell("state", "Nothing is logged while incognito.");
+  else if (on.paused) tell("state", "Logging is paused.");
+  else tell("state", "What you send is logged on this device only.");
+}
+
+function showNotice() {
+  const kind = input.kind();
+  const sentence = NOTICES[kind] ?? (on?.incognito ? NOTICES.incognito : "");
+  notice.hidden = !sentence;
+  if (notice.textContent !== sentence) notice.textContent = sentence;
+  root.classList.toggle("incognito", Boolean(on?.incognito));
+}
+
+function changed() {
+  const isEmpty = input.field().value.trim() === "";
+  sendButton.disabled = isEmpty;
+  if (!isEmpty && told === "outcome") tellState(); // the outcome still stands below the message
+  keys.updateShift();
+  strip.refresh();
+}
+
+function addSent(text) {
+  const item = document.createElement("li");
+  const bubble = document.createElement("p");
+  bubble.className = "bubble";
+  bubble.textContent = text;
+  const outcome = document.createElement("p");
+  outcome.className = "outcome";
+  item.append(bubble, outcome);
+  sent.append(item);
+  while (sent.children.length > KEPT_MESSAGES) sent.firstElementChild.remove();
+  sent.hidden = false;
+  sent.scrollTop = sent.scrollHeight;
+  return outcome;
+}
+
+async function send() {
+  const text = input.field().value.trim().toWellFormed();
+  const field = input.kind();
+  if (!text) return;
+  if (text.length > maxChars) {
+    tell("outcome", `A message may have ${maxChars} characters, this one has ${text.length}.`, true);
+    return;
+  }
+  // What a sensitive field holds does not even go to this machine's own server.
+  const isSensitive = input.isSensitive();
+  const outcome = addSent(isSensitive ? HIDDEN_TEXT : text);
+  input.clear();
   try {
-    const response = await fetch("suggestions", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ text }),
-    });
-    if (!response.ok) throw new Error(response.statusText);
-    const suggestions = await response.json();
-    if (request === latestRequest) show(suggestions);
-  } catch {
-    if (request === latestRequest) showTrouble();
-  } finally {
-    if (request === latestRequest) strip.setAttribute("aria-busy", "false");
+    const answer = await post("messages", { text: isSensitive ? "" : text, field });
+    outcome.textContent = answer.sentence;
+    tell("outcome", answer.sentence);
+  } catch (error) {
+    outcome.textContent = "Not logged.";
+    tell("outcome", error.message, true);
   }
+  sent.scrollTop = sent.scrollHeight;
+  panel.update();
 }
 
-function show(suggestions) {
-  buttons.forEach((button, index) => {
-    const suggestion = suggestions[index];
-    const wasFocused = document.activeElement === button;
-    button.disabled = !suggestion;
-    if (!suggestion && wasFocused) area.focus();
-    button.querySelector(".word").textContent = suggestion ? suggestion.word : "";
-    // By the square root, so that small chances differ visibly too.
-    const length = suggestion ? Math.sqrt(suggestion.probability) : 0;
-    button.querySelector(".likelihood span").style.transform = `scaleX(${length})`;
-    if (suggestion) button.setAttribute("aria-label", `${suggestion.word}, suggestion ${index + 1}`);
-    else button.removeAttribute("aria-label");
-  });
-  tell();
-  clearTimeout(announceTimer);
-  announceTimer = setTimeout(() => {
-    announcer.textContent = suggestions.map((suggestion) => suggestion.word).join(", ");
-  }, ANNOUNCE_AFTER_MS);
+function setDark(isDark) {
+  root.dataset.theme = isDark ? "dark" : "light";
+  themeButton.setAttribute("aria-pressed", String(isDark));
 }
 
-function tell() {
-  status.classList.remove("trouble");
-  status.textContent = savedKeystrokes > 0
-    ? `${savedKeystrokes} ${savedKeystrokes === 1 ? "keystroke" : "keystrokes"} saved`
-    : "Your words stay on this machine.";
-}
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+themeButton.setAttribute("aria-pressed", String(prefersDark.matches));
+prefersDark.addEventListener("change", () => {
+  if (!root.dataset.theme) themeButton.setAttribute("aria-pressed", String(prefersDark.matches));
+});
+themeButton.addEventListener("click", () => setDark(themeButton.getAttribute("aria-pressed") !== "true"));
 
-function showTrouble() {
-  lastAsked = null; // ask again at the next chance
-  show([]);
-  status.classList.add("trouble");
-  status.textContent = "The predictor has stopped. Start it again: keychorus device keyboard";
-}
-
-function replace(from, to, text) {
-  area.focus();
-  area.setSelectionRange(from, to);
-  // insertText keeps the browser's undo; setRangeText serves where it is gone.
-  if (!document.execCommand("insertText", false, text)) {
-    area.setRangeText(text, from, to, "end");
-    refresh();
-  }
-}
-
-function take(index) {
-  const button = buttons[index];
-  if (!button || button.disabled) return;
-  const word = button.querySelector(".word").textContent;
-  const cursor = area.selectionStart;
-  const typed = UNFINISHED.exec(area.value.slice(0, cursor))?.[0] ?? "";
-  // Where a space follows already it is used, so that taking a word within a text leaves no double space.
-  const spaceFollows = area.value[area.selectionEnd] === " ";
-  savedKeystrokes += Math.max(0, word.length + 1 - typed.length - 1);
-  replace(cursor - typed.length, area.selectionEnd + (spaceFollows ? 1 : 0), `${word} `);
-  spaceAddedAt = area.selectionStart;
-}
-
-area.addEventListener("beforeinput", (event) => {
-  const cursor = area.selectionStart;
-  const closesUp = CLOSES_UP.test(event.data ?? "") && spaceAddedAt === cursor && area.selectionEnd === cursor;
-  spaceAddedAt = -1;
-  if (!closesUp) return;
-  event.preventDefault();
-  replace(cursor - 1, cursor, `${event.data} `);
+strip.listen({
+  onTrouble: (sentence) => {
+    if (sentence) tell("stopped", sentence, true);
+    else if (told === "stopped") tellState();
+  },
+  onTaken: (saved) => tell("saved", `${saved} ${saved === 1 ? "keystroke" : "keystrokes"} saved`),
 });
 
-area.addEventListener("input", refresh);
+document.addEventListener("input", (event) => {
+  if (event.target === input.field()) changed();
+});
 // Moves of the cursor without a change of the text.
 document.addEventListener("selectionchange", () => {
-  if (document.activeElement === area) refresh();
+  if (document.activeElement !== input.field() || input.isSensitive()) return;
+  keys.updateShift();
+  strip.refresh();
 });
-
 document.addEventListener("keydown", (event) => {
-  const digit = /^(?:Digit|Numpad)([123])$/.exec(event.code)?.[1];
-  const inStrip = strip.contains(document.activeElement);
-  // In the text a plain digit is a digit; in the strip it takes a word.
-  if (digit && !event.ctrlKey && !event.metaKey && (event.altKey || inStrip)) {
-    event.preventDefault();
-    take(Number(digit) - 1);
-  } else if (inStrip && event.key === "Escape") {
-    area.focus();
-  } else if (inStrip && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
-    event.preventDefault();
-    const step = event.key === "ArrowRight" ? 1 : buttons.length - 1;
-    buttons[(buttons.indexOf(document.activeElement) + step) % buttons.length].focus();
-  }
+  const inText = event.target === input.field();
+  if (!inText || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  send();
 });
+sendButton.addEventListener("pointerdown", (event) => event.preventDefault());
+sendButton.addEventListener("click", send);
 
-buttons.forEach((button, index) => {
-  // The text keeps the focus, and a phone its keys, while a word is tapped.
-  button.addEventListener("pointerdown", (event) => event.preventDefault());
-  button.addEventListener("click", () => take(index));
+for (const radio of document.querySelectorAll('[name="kind"]')) {
+  radio.addEventListener("change", () => {
+    input.choose(radio.value);
+    showNotice();
+    tellState();
+    changed();
+  });
+}
+
+// Who points at a kind wants to type next; who walks through them with arrows does not yet.
+document.querySelector(".kinds").addEventListener("click", (event) => {
+  if (event.target.tagName === "SPAN") setTimeout(() => input.field().focus());
 });
 
 document.getElementById("copy").addEventListener("click", async () => {
-  await navigator.clipboard.writeText(area.value);
-  status.textContent = "Copied.";
+  await navigator.clipboard.writeText(input.isSensitive() ? "" : input.field().value);
+  tell("outcome", "Copied.");
 });
+document.getElementById("clear").addEventListener("click", () => input.clear());
 
-document.getElementById("clear").addEventListener("click", () => {
-  replace(0, area.value.length, "");
-  refresh();
-});
+function forgetSent() {
+  sent.replaceChildren();
+  sent.hidden = true;
+  strip.askAgain(); // personal words are gone, too
+}
 
-refresh();
+function heed(knowledge) {
+  const before = on;
+  on = knowledge.switches;
+  showNotice();
+  if (!before || JSON.stringify(before) !== JSON.stringify(on)) {
+    if (told === "state") tellState();
+    if (before && before.personal !== on.personal) strip.askAgain();
+  }
+}
+
+keys.start(send);
+changed();
+panel.start({ onKnowledge: heed, onWiped: forgetSent });

@@ -1,55 +1,14 @@
-"""The page in a real browser: headless Chromium, as a person uses it."""
+"""Typing on the page in a real browser: headless Chromium, as a person uses it."""
 
+import contextlib
 import re
-import threading
-from pathlib import Path
 
 import pytest
 
-from device_runtime.keyboard.app import create_keyboard_app, new_token
-from device_runtime.keyboard.server import bind_keyboard
+from device_runtime.activity import last_keystroke
+from device_runtime.keyboard.answers import MAX_TEXT_CHARS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser only with playwright")
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"the page is tested in a browser only with {CHROMIUM}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as engines:
-        running = engines.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def server(predictor):
-    token = new_token()
-    running = bind_keyboard(create_keyboard_app(predictor, token, model_version=7))
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    running.address = f"http://127.0.0.1:{running.server_port}/{token}/"
-    yield running
-    running.shutdown()
-    thread.join()
-    running.server_close()
-
-
-@pytest.fixture
-def page(browser, server):
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.errors = []
-    page.on("console", lambda message: page.errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.goto(server.address)
-    expect_words(page, 3)
-    yield page
-    assert page.errors == []
-    context.close()
 
 
 def expect_words(page, count):
@@ -169,55 +128,8 @@ def test_a_very_long_text_is_answered(page):
     expect_first(page, "tomorrow")
 
 
-def test_screen_readers_are_told(page):
-    type_text(page, "see you tom")
-    playwright.expect(page.get_by_role("button", name="tomorrow, suggestion 1")).to_be_visible()
-    playwright.expect(page.get_by_role("textbox", name="Your text")).to_be_visible()
-    playwright.expect(page.locator("#announcer")).to_have_text("tomorrow")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(360, 640), (390, 844), (1280, 800)], ids=["small phone", "phone", "desktop"])
-def test_nothing_overflows_and_contrast_is_enough(page, size, scheme):
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    type_text(page, "see you ")
-    expect_words(page, 3)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    strip = page.locator("#strip").bounding_box()
-    assert strip["y"] + strip["height"] <= size[1]
-    for selector in (".word", "#status", ".tagline"):
-        assert contrast(page, selector) >= 4.5, selector
-    for button in page.locator(".suggestion").all():
-        assert button.bounding_box()["height"] >= 48
-
-
-def contrast(page, selector):
-    """WCAG 2's contrast ratio of an element's text against what lies behind it."""
-    foreground, background = page.evaluate(
-        """(selector) => {
-            const element = document.querySelector(selector);
-            let behind = element;
-            while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-            const channels = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-            return [channels(getComputedStyle(element).color), channels(getComputedStyle(behind).backgroundColor)];
-        }""",
-        selector,
-    )
-    lighter, darker = sorted((luminance(foreground), luminance(background)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(channels):
-    linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_a_predictor_that_stopped_is_told(browser, server):
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(server.address)
-    expect_words(page, 3)
+def test_a_predictor_that_stopped_is_told_and_comes_back(page):
+    page.expected = "Failed to load resource"
     page.route("**/suggestions", lambda route: route.abort())
     type_text(page, "s")
     playwright.expect(page.locator("#status")).to_contain_text("keychorus device keyboard")
@@ -225,4 +137,99 @@ def test_a_predictor_that_stopped_is_told(browser, server):
     page.unroute("**/suggestions")
     type_text(page, "e")
     playwright.expect(page.locator("#status")).not_to_have_class("trouble")
-    context.close()
+
+
+def test_an_overtaken_request_is_superseded(page):
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/suggestions", hold)
+    page.locator("#text").press_sequentially("see you tom")
+    page.unroute("**/suggestions")
+    page.locator("#text").press_sequentially("o")
+    expect_first(page, "tomorrow")
+    for route in held:
+        with contextlib.suppress(playwright.Error):  # the page has given it up
+            route.fulfill(json=[{"word": "late", "probability": 1.0}])
+    page.wait_for_timeout(100)
+    expect_first(page, "tomorrow")
+
+
+def test_a_keystroke_is_noted_as_activity(page, tmp_path):
+    type_text(page, "s")
+    assert last_keystroke(tmp_path) is not None
+
+
+def test_enter_sends_and_shift_enter_begins_a_line(page, running):
+    with running.log() as log:
+        log.consent = True
+    type_text(page, "see you")
+    page.keyboard.press("Shift+Enter")
+    type_text(page, "at home")
+    expect_text(page, "see you\nat home")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#status")).to_have_text("Logged on this device.")
+    expect_text(page, "")
+    playwright.expect(page.get_by_role("list", name="Sent messages").get_by_role("listitem")).to_have_count(1)
+    with running.log() as log:
+        assert [each.text for each in log.messages(100)] == ["see you\nat home"]
+
+
+def test_the_button_sends_and_the_text_keeps_the_focus(page, running):
+    playwright.expect(page.get_by_role("button", name="Send")).to_be_disabled()
+    type_text(page, "see you")
+    page.get_by_role("button", name="Send").click()
+    playwright.expect(page.locator("#status")).to_have_text("Not logged: logging is off.")
+    playwright.expect(page.locator("#text")).to_be_focused()
+    expect_first(page, re.compile("^[A-Z]"))  # a new message begins
+    assert running.stored_rows() == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "field", "reason"),
+    [("Password", "#password", "password field"), ("One-time code", "#code", "one-time code")],
+)
+def test_sensitive_fields_are_neither_suggested_from_nor_sent_nor_logged(*, page, running, label, field, reason):
+    with running.log() as log:
+        log.consent = True
+    bodies = []
+    page.on("request", lambda request: bodies.append(request.post_data or ""))
+    page.locator(".kinds").get_by_text(label, exact=True).click()
+    playwright.expect(page.locator(field)).to_be_focused()
+    playwright.expect(page.locator("#notice")).to_contain_text(reason)
+    page.locator(field).press_sequentially("see you tom")
+    expect_words(page, 0)
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#status")).to_have_text("Not logged: such a field never is.")
+    playwright.expect(page.locator(field)).to_have_value("")
+    assert any("messages" in body or "field" in body for body in bodies)
+    assert not any("tom" in body or "see" in body for body in bodies)
+    assert "see you" not in page.locator("#sent").inner_text()
+    assert running.stored_rows() == 0
+    page.locator(".kinds").get_by_text("Message", exact=True).click()
+    playwright.expect(page.locator("#notice")).to_be_hidden()
+    expect_words(page, 3)
+
+
+def test_the_examples_carry_the_marks_that_keyboards_go_by(page):
+    assert page.locator("#password").get_attribute("type") == "password"
+    assert page.locator("#code").get_attribute("autocomplete") == "one-time-code"
+
+
+def test_a_message_beyond_the_bound_is_kept_in_the_field(page):
+    page.locator("#text").fill("you " * (MAX_TEXT_CHARS // 4 + 1))
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#status")).to_contain_text(f"may have {MAX_TEXT_CHARS} characters")
+    assert len(page.locator("#text").input_value()) > MAX_TEXT_CHARS
+
+
+def test_a_log_that_fails_does_not_stop_the_page(page):
+    page.expected = "Failed to load resource"
+    page.route("**/messages", lambda route: route.fulfill(status=503, json={"detail": "The log is gone."}))
+    type_text(page, "see you")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#status")).to_have_text("The log is gone.")
+    type_text(page, "tom")
+    expect_first(page, "tomorrow")
