@@ -8,15 +8,18 @@
 | `vocabulary`         | `vocabulary.model`        | SentencePiece `word` model                 |
 | `casing`             | `casing.tsv`              | usual spellings                            |
 | `privacy_statement`  | `privacy_statement.json`  | what protected the people it learned from  |
+| `blocked_words`      | `blocked_words.txt`       | words never suggested; not every release   |
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from device_runtime.client import ServiceClient
+from device_runtime.blocked import BlockList
+from device_runtime.next_word import NextWordModel
+from device_runtime.personal import PersonalModel
 from device_runtime.predictor import Predictor
 from device_runtime.storage import private_directory, write_atomically
 from protocol.errors import WrongManifest
@@ -34,6 +37,9 @@ from protocol.messages import decode_message, encode_message
 from tokenizer.casing import Casing
 from tokenizer.vocabulary import Vocabulary
 
+if TYPE_CHECKING:  # a process that only suggests does without an HTTP client's 10 MB
+    from device_runtime.client import ServiceClient
+
 MANIFEST_FILE = "manifest.json"
 PUBLIC_KEY_FILE = "public_key.txt"
 RELEASE_FILES = {
@@ -43,6 +49,11 @@ RELEASE_FILES = {
     "privacy_statement": "privacy_statement.json",
 }
 """Name in the manifest -> file name."""
+OPTIONAL_FILES = {"blocked_words": "blocked_words.txt"}
+"""Likewise, of files that a release may do without."""
+
+KNOWN_FILES = RELEASE_FILES | OPTIONAL_FILES
+"""All that this version knows. Others that a manifest may name are left where they are."""
 
 
 class IncompleteRelease(Exception):
@@ -57,15 +68,35 @@ class Release(NamedTuple):
     vocabulary: bytes
     casing: bytes
     privacy_statement: bytes
+    blocked_words: bytes = b""
 
-    def predictor(self) -> Predictor:
+    def predictor(self, *, personal: PersonalModel | None = None, blocked: BlockList | None = None) -> Predictor:
         """Loads what suggests.
 
+        Args:
+          personal: the person's own words, mixed in while they help.
+          blocked: words never suggested, besides those that the release itself blocks.
+
         Raises:
-          InvalidVocabulary, InvalidModel, ValueError: a file is genuine but not what it should be.
+          InvalidVocabulary, InvalidModel, InvalidBlockList, ValueError: a file is genuine but not what it should be.
 
         """
-        return Predictor(self.prediction_model, Vocabulary(self.vocabulary), Casing.from_tsv(self.casing))
+        return Predictor(
+            self.prediction_model,
+            Vocabulary(self.vocabulary),
+            Casing.from_tsv(self.casing),
+            personal=personal,
+            blocked=BlockList.from_text(self.blocked_words) | (blocked or BlockList()),
+        )
+
+    def model(self) -> NextWordModel:
+        """Loads the shared model alone.
+
+        Raises:
+          InvalidVocabulary, InvalidModel: a file is genuine but not what it should be.
+
+        """
+        return NextWordModel(self.prediction_model, Vocabulary(self.vocabulary))
 
 
 def open_release(
@@ -87,13 +118,13 @@ def open_release(
     signed = decode_message(_read(folder / MANIFEST_FILE), SignedManifest)
 
     def read(name: str, entry: FileEntry) -> bytes:
-        return check_content(_read(folder / RELEASE_FILES[name]), entry)
+        return check_content(_read(folder / KNOWN_FILES[name]), entry)
 
-    return _open(signed, read, public_key, population, minimum_version)
+    return open_signed(signed, read, public_key, population=population, minimum_version=minimum_version)
 
 
 def fetch_release(
-    client: ServiceClient, public_key: Ed25519PublicKey, *, population: str, minimum_version: int = 0
+    client: "ServiceClient", public_key: Ed25519PublicKey, *, population: str, minimum_version: int = 0
 ) -> tuple[SignedManifest, Release]:
     """Downloads the newest release and verifies it, the manifest before the files.
 
@@ -107,7 +138,7 @@ def fetch_release(
     def fetch(_name: str, entry: FileEntry) -> bytes:
         return client.fetch_file(entry)
 
-    return signed, _open(signed, fetch, public_key, population, minimum_version)
+    return signed, open_signed(signed, fetch, public_key, population=population, minimum_version=minimum_version)
 
 
 def save_release(
@@ -115,8 +146,9 @@ def save_release(
 ) -> None:
     """Writes a release's files, the manifest last: a folder with a manifest is whole."""
     private_directory(folder)
-    for name, file_name in RELEASE_FILES.items():
-        write_atomically(folder / file_name, files[name])
+    for name, file_name in KNOWN_FILES.items():
+        if name in RELEASE_FILES or name in files:
+            write_atomically(folder / file_name, files[name])
     write_atomically(folder / PUBLIC_KEY_FILE, (encode_public_key(public_key) + "\n").encode())
     write_atomically(folder / MANIFEST_FILE, encode_message(signed))
 
@@ -132,13 +164,27 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
     return decode_public_key(_read(path).decode("ascii", "replace").strip())
 
 
-def _open(
+def open_signed(
     signed: SignedManifest,
     get: Callable[[str, FileEntry], bytes],
     public_key: Ed25519PublicKey,
+    *,
     population: str | None,
-    minimum_version: int,
+    minimum_version: int = 0,
 ) -> Release:
+    """Verifies a manifest, and then gets the files that it names.
+
+    Args:
+      signed: as received.
+      get: gives the verified content of the file of a name.
+      public_key: the pinned one.
+      population: that the release must be for; None for whichever it says.
+      minimum_version: of the model.
+
+    Raises:
+      WrongSignature, WrongManifest, MalformedMessage: see `protocol.errors`; before anything is got.
+
+    """
     expected = population if population is not None else decode_manifest(signed.manifest).population
     manifest = open_manifest(
         signed, public_key, purpose="release", population=expected, minimum_version=minimum_version
@@ -146,7 +192,8 @@ def _open(
     for name in RELEASE_FILES:
         if name not in manifest.files:
             raise WrongManifest(f"a release's manifest must name a file {name}")
-    return Release(manifest, **{name: get(name, manifest.files[name]) for name in RELEASE_FILES})
+    named = [name for name in KNOWN_FILES if name in manifest.files]
+    return Release(manifest, **{name: get(name, manifest.files[name]) for name in named})
 
 
 def _read(path: Path) -> bytes:

@@ -1,5 +1,7 @@
 """The commands of this folder: `keychorus bench`."""
 
+from pathlib import Path
+
 import click
 import msgspec
 from rich.console import Console
@@ -37,3 +39,60 @@ def train_step(size: str, repeats: int, runtime: str | None, as_json: bool) -> N
         click.echo(msgspec.json.encode(result))
     else:
         runner.print_result(result, Console())
+
+
+@bench.command()
+@click.option(
+    "--release",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a release; without it, one of full size with random weights is made.",
+)
+@click.option("--repeats", type=click.IntRange(2, 10_000), default=20, show_default=True, help="Turns that count.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def suggest(release: Path | None, repeats: int, as_json: bool) -> None:
+    """A keystroke's suggestions, personalisation included, and the memory of the process that makes them.
+
+    The figure is the 99th percentile, one thread. The reference reads the message from its beginning at each keystroke.
+    """
+    from evaluation.bench import runner
+    from evaluation.bench.suggest import Setting, run
+
+    result = run(Setting(release=release), repeats=repeats, console=Console(stderr=True))
+    if as_json:
+        click.echo(msgspec.json.encode(result))
+    else:
+        runner.print_result(result, Console())
+
+
+@bench.command()
+@click.option(
+    "--release",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path("reports/demo/release"),
+    show_default=True,
+    help="Folder of the release to suggest with.",
+)
+@click.option("--people", type=click.IntRange(min=1), default=40, show_default=True, help="Held-out people, at most.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the split; the demo's.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def personalisation(folder: Path, people: int, seed: int, as_json: bool) -> None:
+    """What personalisation does for held-out people, against the shared model alone.
+
+    The first four fifths of each person's messages are their log, the last fifth is typed key by key.
+    """
+    from device_runtime.release import PUBLIC_KEY_FILE, open_release, read_public_key
+    from evaluation.bench.runner import progress
+    from evaluation.corpus import clean, load_chitchat
+    from evaluation.personalisation import measure, print_help
+    from evaluation.split import split_senders
+
+    release = open_release(folder, read_public_key(folder / PUBLIC_KEY_FILE))
+    kept = clean(load_chitchat()).messages
+    chosen = split_senders(kept, seed=seed).held_out[:people]
+    with progress("personalisation", len(chosen), Console(stderr=True)) as on_person:
+        result = measure(release, {name: kept[name] for name in chosen}, on_person=on_person)
+    if as_json:
+        click.echo(msgspec.json.encode(result))
+    else:
+        print_help(result, Console())

@@ -5,6 +5,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Response
 
+from device_runtime.blocked import BlockList
 from device_runtime.client import MalformedAnswer, ServiceClient
 from device_runtime.environment import new_session
 from device_runtime.release import (
@@ -15,9 +16,10 @@ from device_runtime.release import (
     fetch_release,
     open_release,
     read_public_key,
+    save_release,
 )
 from protocol.errors import MalformedMessage, WrongContent, WrongManifest, WrongSignature
-from protocol.manifest import Manifest, SignedManifest, sign_manifest
+from protocol.manifest import FileEntry, Manifest, SignedManifest, sign_manifest
 from protocol.messages import decode_message, encode_message
 
 
@@ -128,3 +130,20 @@ def test_a_file_that_is_not_the_manifests_is_refused(client, service, key):
         service.files[sha256] = service.files[sha256][:-1] + b"?"
     with pytest.raises(MalformedAnswer):
         fetch_release(client, key, population="tests")
+
+
+def test_a_release_may_bring_words_that_are_never_suggested(folder, key, signing_key, tmp_path):
+    release = open_release(folder, key)
+    assert release.blocked_words == b""
+    files = {name: getattr(release, name) for name in RELEASE_FILES} | {"blocked_words": b"Station\nthe\n"}
+    entries = {name: FileEntry.of(content) for name, content in files.items()}
+    manifest = Manifest(purpose="release", population="tests", model_version=8, created_at=0, files=entries)
+    save_release(tmp_path / "blocking", sign_manifest(manifest, signing_key), files, key)
+    blocking = open_release(tmp_path / "blocking", key)
+    assert blocking.predictor().suggest("we go to the stat") == []
+    assert release.predictor().suggest("we go to the stat") != []
+    assert release.predictor(blocked=BlockList(["station"])).suggest("we go to the stat") == []
+    assert blocking.predictor(blocked=BlockList(["tomorrow"])).suggest("tom") == []
+    (tmp_path / "blocking" / "blocked_words.txt").unlink()
+    with pytest.raises(IncompleteRelease, match="blocked_words"):
+        open_release(tmp_path / "blocking", key)
