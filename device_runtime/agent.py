@@ -2,34 +2,45 @@
 
     waiting ──check in──► assigned ──download──► configured ──train──► trained ──report──► waiting
        ▲                      │                      │                    │
-       └──────────────────────┴──── dropped: deadline, interruption, refusal by either side
+       └──────────────────────┴──── dropped: deadline, interrupted training, refusal by either side
 
 `step` makes one transition and writes the state before it returns, so that a process may be killed anywhere: what was
-not written is done again, with the same result, and the service counts a report once.
+not written is done again, with the same result, and the service counts a report once. A transfer that a condition cut
+short is such a transition: it is made again, until the deadline. Training that a condition cut short is dropped.
 """
 
 import dataclasses
-from contextlib import suppress
+import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from device_runtime.agent_state import AgentState, Assigned, Configured, StateFile, Timer, Trained, Waiting
+from device_runtime.agent_state import (
+    AgentState,
+    Assigned,
+    Configured,
+    DamagedState,
+    StateFile,
+    Timer,
+    Trained,
+    Waiting,
+)
 from device_runtime.client import MalformedAnswer, ServiceClient, ServiceRefused, ServiceUnavailable
-from device_runtime.configuration import CHECKPOINT, RoundConfiguration, load_round
 from device_runtime.environment import DeviceEnvironment
-from device_runtime.file_cache import FileCache
 from device_runtime.outcome import Event, Outcome
+from device_runtime.round_files import RoundFiles
 from device_runtime.runtime import InvalidModel, runtime_name
 from device_runtime.spool import Spool
 from device_runtime.storage import UnreadableData
 from device_runtime.trainer import Interrupted, LocalUpdate, NothingToTrain, PlanDoesNotFit, train
+from device_runtime.transfer import TransferStopped
 from device_runtime.typing_log import TypingLog
 from protocol.clipping import clip_to_norm, l2_norm
 from protocol.errors import ProtocolError
-from protocol.manifest import FileEntry, Manifest, decode_manifest, open_manifest
-from protocol.messages import CheckIn, ComeBack, Selected
+from protocol.messages import CheckIn, ComeBack
 from protocol.update import encode_update
 from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
 
@@ -40,6 +51,9 @@ SHORTEST_PAUSE_S = 1.0
 FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 3600.0
 
+_TEXT_POLL_S = 0.2
+
+_logger = logging.getLogger(__name__)
 _REFUSALS = (MalformedAnswer, ProtocolError, PlanDoesNotFit, InvalidModel, InvalidVocabulary, UnreadableData)
 
 
@@ -79,21 +93,23 @@ class Agent:
         self._environment = environment
         self._enrolment = enrolment
         self._log = log
-        self._vocabulary = vocabulary
         self._state_file = StateFile(folder / "agent.json")
-        self._cache = FileCache(folder / "cache")
         self._spool = Spool(folder)
-        self._client = ServiceClient(enrolment.service_url, environment.http)
+        self._client = ServiceClient(enrolment.service_url, environment.http, self._must_stop)
+        self._files = RoundFiles(folder / "cache", self._client, enrolment.population, enrolment.public_key, vocabulary)
 
     def step(self) -> Outcome:
         """Makes at most one transition.
 
         Returns:
-          What happened and when to call again. Whatever the service does wrong is an outcome, never an exception.
+          What happened and when to call again. Whatever the service does wrong is an outcome, never an exception. A
+          damaged state file is set aside, with a warning in the program's log.
+
+        Guarantees:
+          returns within a second of the end of any condition, of consent, or of the process (`is_ending`).
 
         Raises:
-          DamagedState: the state file cannot be read.
-          OSError: the data directory cannot be written.
+          OSError: the data directory cannot be written or read.
 
         """
         before = self._client.bytes_up, self._client.bytes_down
@@ -104,7 +120,7 @@ class Agent:
 
     def _step(self) -> Outcome:
         now = self._environment.clock()
-        stored = self._state_file.load()
+        stored = self._load_state(now)
         state = stored.settled(now)
         if state != stored:
             self._state_file.save(state)
@@ -114,23 +130,37 @@ class Agent:
             return self._drop(state, Event.EXPIRED)
         if not self._log.consent:
             return self._drop(state, Event.NO_CONSENT)
-        if missing := self._environment.conditions.read().missing:
-            return Outcome(event=Event.NOT_ELIGIBLE, next_step_in_s=POLL_S, reason=f"not {', not '.join(missing)}")
+        if reason := self._environment.conditions.read().explain():
+            return Outcome(event=Event.NOT_ELIGIBLE, next_step_in_s=POLL_S, reason=reason)
         return self._guarded_transition(state)
+
+    def _load_state(self, now: float) -> AgentState:
+        try:
+            return self._state_file.load()
+        except DamagedState as error:
+            aside = self._state_file.set_aside(now)
+            _logger.warning("%s; it lies at %s now, and the agent begins anew", error, aside)
+            return self._state_file.load()
 
     def _guarded_transition(self, state: AgentState) -> Outcome:
         try:
             return self._transition(state)
         except ServiceUnavailable as error:
             return self._retry_later(state, str(error))
+        except (TransferStopped, Interrupted) as error:
+            return self._interrupted(state, error)
         except ServiceRefused as error:
             return self._drop(state, Event.REJECTED, str(error), failed=True)
-        except Interrupted as error:
-            return self._drop(state, Event.INTERRUPTED, str(error))
         except NothingToTrain as error:
-            return self._drop(state, Event.NOTHING_TO_TRAIN, str(error))
+            return self._drop(state, Event.NOTHING_TO_TRAIN, str(error), failed=True)
         except _REFUSALS as error:
             return self._drop(state, Event.REFUSED, str(error), failed=True)
+
+    def _interrupted(self, state: AgentState, error: TransferStopped | Interrupted) -> Outcome:
+        """Training that a condition ended is dropped; everything else goes on where it was, until the deadline."""
+        if isinstance(error, Interrupted) and not self._environment.is_ending():
+            return self._drop(state, Event.INTERRUPTED, str(error), failed=True)
+        return Outcome(event=Event.INTERRUPTED, next_step_in_s=POLL_S, reason=str(error))
 
     def _transition(self, state: AgentState) -> Outcome:
         match state.phase:
@@ -162,20 +192,21 @@ class Agent:
         return Outcome(event=Event.SELECTED)
 
     def _configure(self, state: AgentState, phase: Assigned) -> Outcome:
-        manifest = self._open_manifest(state, phase.selected)
-        self._load_round(manifest)
-        self._cache.prune(manifest.files.values())
-        self._save(state, phase=Configured(phase.selected, phase.deadline), newest_model_version=manifest.model_version)
-        return Outcome(event=Event.CONFIGURED)
+        manifest = self._files.open_manifest(phase.selected, state.newest_model_version)
+        self._files.load(manifest)
+        self._files.keep_only(manifest)
+        version = manifest.model_version
+        self._save(state, phase=Configured(phase.selected, phase.deadline), newest_model_version=version)
+        return Outcome(event=Event.CONFIGURED, model_version=version)
 
     def _train(self, state: AgentState, phase: Configured) -> Outcome:
-        configuration = self._load_round(self._open_manifest(state, phase.selected))
+        configuration = self._files.load(self._files.open_manifest(phase.selected, state.newest_model_version))
         plan = configuration.plan
         local = train(
             plan,
             configuration.graph,
             configuration.checkpoint,
-            [message.text for message in self._log.messages(plan.training.max_words)],
+            self._texts(plan.training.max_words),
             configuration.vocabulary,
             seed=int(phase.selected.assignment_id, 16),  # a killed process trains again, to the same update
             should_stop=self._should_stop,
@@ -183,7 +214,8 @@ class Agent:
         clipped = clip_to_norm(local.update, plan.privacy.l2_clip_norm)
         self._spool.put(phase.selected.assignment_id, encode_update(clipped.update))
         self._save(state, phase=Trained(phase.selected, phase.deadline, plan.privacy.minimum_separation_s))
-        return Outcome(event=Event.TRAINED, numbers=_numbers(local, was_clipped=clipped.was_clipped))
+        numbers = _numbers(local, was_clipped=clipped.was_clipped)
+        return Outcome(event=Event.TRAINED, numbers=numbers, model_version=state.newest_model_version)
 
     def _report(self, state: AgentState, phase: Trained) -> Outcome:
         selected = phase.selected
@@ -204,36 +236,25 @@ class Agent:
             rounds_reported=state.rounds_reported + 1,
         )
         self._spool.clear()
-        self._forget_checkpoint(selected)
-        return Outcome(event=Event.REPORTED, next_step_in_s=pause_s)
+        self._files.forget_checkpoint(selected)
+        return Outcome(event=Event.REPORTED, next_step_in_s=pause_s, model_version=state.newest_model_version)
 
-    def _open_manifest(self, state: AgentState, selected: Selected) -> Manifest:
-        return open_manifest(
-            selected.manifest,
-            self._enrolment.public_key,
-            purpose="round",
-            population=self._enrolment.population,
-            minimum_version=state.newest_model_version,
-        )
-
-    def _load_round(self, manifest: Manifest) -> RoundConfiguration:
-        return load_round(manifest, self._fetch, self._vocabulary)
-
-    def _fetch(self, entry: FileEntry) -> bytes:
-        content = self._cache.get(entry)
-        if content is None:
-            content = self._client.fetch_file(entry)
-            self._cache.put(entry, content)
-        return content
-
-    def _forget_checkpoint(self, selected: Selected) -> None:
-        """Once a round is over its checkpoint, by far its largest file, is of no use; the others serve the next too."""
-        with suppress(ProtocolError):  # a manifest that was refused names nothing that we keep
-            files = decode_manifest(selected.manifest.manifest).files
-            self._cache.prune([entry for name, entry in files.items() if name != CHECKPOINT])
+    def _texts(self, max_words: int) -> Iterator[str]:
+        """The newest messages; whoever encodes them is interrupted between two, as between two training steps."""
+        polled_at = time.monotonic()
+        for message in self._log.messages(max_words):
+            if time.monotonic() - polled_at > _TEXT_POLL_S:
+                if self._must_stop():
+                    raise Interrupted("training was stopped before its first step")
+                polled_at = time.monotonic()
+            yield message.text
 
     def _should_stop(self) -> bool:
-        return self._environment.should_abort() or not self._environment.conditions.read().eligible
+        return self._environment.should_abort() or self._must_stop()
+
+    def _must_stop(self) -> bool:
+        environment = self._environment
+        return environment.is_ending() or not environment.conditions.read().eligible or not self._log.consent
 
     def _retry_later(self, state: AgentState, reason: str) -> Outcome:
         """Keeps the phase and waits, twice as long after each failure, spread over half of that."""
@@ -249,7 +270,7 @@ class Agent:
         """Gives up the assignment, if there is one; after a failure waits as `_retry_later` does."""
         self._spool.clear()
         if not isinstance(state.phase, Waiting):
-            self._forget_checkpoint(state.phase.selected)
+            self._files.forget_checkpoint(state.phase.selected)
         if failed:
             self._retry_later(state, reason)
         state = self._save(self._state_file.load(), phase=Waiting())

@@ -1,19 +1,26 @@
 """What an agent remembers: one small file, so that any process can go on where the last one stopped."""
 
 import secrets
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from device_runtime.storage import private_directory, write_atomically
 from protocol.messages import Identifier, Seconds, Selected
 
+LOST_SEPARATION_S = 30 * 24 * 3600.0
+"""Minimum separation of a device that no longer knows when it last took part: longer than plans ask for."""
+
+FileT = TypeVar("FileT")
+
 
 class DamagedState(Exception):
     """A state file that cannot be read.
 
-    It is not replaced by a fresh one: that would forget how old a model may be and when this device last took part.
+    It is never just replaced by a fresh one, which would forget how old a model may be and when this device last took
+    part; see `StateFile.set_aside`.
     """
 
 
@@ -98,27 +105,89 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
 
 
+class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must outlive a damaged state, since others rely on it. The fields are those of `AgentState`."""
+
+    format_version: Literal[1] = 1
+    device_id: Identifier
+    newest_model_version: int = 0
+    separation: Timer = Timer()
+
+
 class StateFile:
-    """The file that holds an agent's state; written whole or not at all."""
+    """The file that holds an agent's state; written whole or not at all.
+
+    A second file beside it, `promises.json`, repeats what privacy and safety rest on. It is written first.
+    """
 
     def __init__(self, path: Path):
         self._path = path
+        self._promises_path = path.with_name("promises.json")
 
     def load(self) -> AgentState:
-        """Reads the state, or begins a new one under a new device id.
+        """Reads the state; where there is none, begins one by what was promised before, or under a new device id.
 
         Raises:
-          DamagedState: the file is there but is no state.
+          DamagedState: a file is there but is not what it should be.
 
         """
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=AgentState)
-        except FileNotFoundError:
+        state = _read(self._path, AgentState)
+        if state is not None:
+            return state
+        promises = _read(self._promises_path, Promises)
+        if promises is None:
             return AgentState(device_id=secrets.token_hex(16))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise DamagedState(f"state file {self._path} must be the agent's, got something unreadable") from None
+        return AgentState(
+            device_id=promises.device_id,
+            newest_model_version=promises.newest_model_version,
+            separation=promises.separation,
+        )
 
     def save(self, state: AgentState) -> None:
         """Replaces the state."""
         private_directory(self._path.parent)
+        self._promise(
+            Promises(
+                device_id=state.device_id,
+                newest_model_version=state.newest_model_version,
+                separation=state.separation,
+            )
+        )
         write_atomically(self._path, msgspec.json.encode(state))
+
+    def set_aside(self, now: float) -> Path:
+        """Puts a damaged state out of the way, so that `load` can begin a new one.
+
+        Where the promises are lost too, the device promises `LOST_SEPARATION_S` from now under a new id: it may have
+        taken part a moment ago. May be killed anywhere and called again.
+
+        Returns:
+          Where the damaged file lies now.
+
+        """
+        try:
+            promises = _read(self._promises_path, Promises)
+        except DamagedState:
+            promises = None
+        if promises is None:
+            self._promise(Promises(device_id=secrets.token_hex(16), separation=Timer(now, LOST_SEPARATION_S)))
+        target = self._path.with_name(f"{self._path.name}.damaged-{now:.0f}")
+        with suppress(FileNotFoundError):
+            self._path.rename(target)
+        return target
+
+    def _promise(self, promises: Promises) -> None:
+        with suppress(DamagedState):
+            if _read(self._promises_path, Promises) == promises:
+                return
+        write_atomically(self._promises_path, msgspec.json.encode(promises))
+
+
+def _read(path: Path, kind: type[FileT]) -> FileT | None:
+    """The content of one of the two files, or None if it is absent."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise DamagedState(f"state file {path} must be the agent's, got something unreadable") from None

@@ -2,9 +2,11 @@
 
 import click
 
+from device_runtime.commands.conditions import conditions
 from device_runtime.commands.keyboard import keyboard
 from device_runtime.commands.log import log
 from device_runtime.commands.options import examples
+from device_runtime.commands.release import release
 from device_runtime.commands.run import run
 from device_runtime.commands.status import status
 
@@ -20,5 +22,5 @@ def device() -> None:
     """Learn on this machine, and suggest words while typing."""
 
 
-for _command in (keyboard, run, status, log):
+for _command in (keyboard, run, status, conditions, log, release):
     device.add_command(_command)

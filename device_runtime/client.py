@@ -1,14 +1,15 @@
 """The device's side of the HTTP API. Nothing that comes back is trusted: its length, type and content are checked."""
 
 import ipaddress
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError as TransportError
 
+from device_runtime.breakable import BreakableAdapter
+from device_runtime.transfer import Body, Transfer, TransferTimeout
 from protocol import routes
 from protocol.errors import MalformedMessage, WrongContent
 from protocol.manifest import FileEntry, SignedManifest, check_content
@@ -28,7 +29,7 @@ CONNECT_TIMEOUT_S = 5.0
 SILENCE_TIMEOUT_S = 30.0
 """Longest wait for the next bytes."""
 TRANSFER_TIMEOUT_S = 300.0
-"""Longest wait for a whole answer, however steadily it drips."""
+"""Longest wait for a whole exchange, however steadily it drips."""
 
 _CHUNK_BYTES = 64 * 1024
 _BUSY_STATUSES = (429,)
@@ -64,14 +65,21 @@ class InsecureAddress(Exception):
 class ServiceClient:
     """Speaks to one service and counts the bytes of bodies in both directions.
 
+    Every method may also raise `TransferStopped`, once `should_stop` says so. Not for use by two threads at once.
+
     Attributes:
       bytes_up: bytes sent so far.
       bytes_down: bytes received so far.
 
     """
 
-    def __init__(self, base_url: str, session: requests.Session):
+    def __init__(self, base_url: str, session: requests.Session, should_stop: Callable[[], bool] = lambda: False):
         """Takes the address that the API's routes are appended to.
+
+        Args:
+          base_url: https, or http to this very machine.
+          session: of `environment.new_session`, which can be broken off.
+          should_stop: polled during transfers from the calling thread; True ends them within a tenth of a second.
 
         Raises:
           InsecureAddress: not https, and not http to this very machine.
@@ -79,6 +87,7 @@ class ServiceClient:
         """
         self._base_url = check_address(base_url)
         self._session = session
+        self._should_stop = should_stop
         self.bytes_up = 0
         self.bytes_down = 0
 
@@ -137,55 +146,70 @@ class ServiceClient:
         media_type: str | None = "application/json",
     ) -> bytes:
         """Sends one request and returns the body of a good answer."""
+        # identity: a compressed answer could be a thousand times longer than it looks
+        sent_headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+        request = requests.Request(method, self._base_url + path, headers=sent_headers)
+
+        def call(transfer: Transfer[bytes]) -> bytes:
+            with self._send(request, body, transfer) as response:
+                return self._read_answer(response, transfer, max_bytes, media_type)
+
         try:
-            with self._session.request(
-                method,
-                self._base_url + path,
-                data=body,
-                # identity: a compressed answer could be a thousand times longer than it looks
-                headers={"Content-Type": "application/json", "Accept-Encoding": "identity", **(headers or {})},
-                timeout=(CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                self.bytes_up += len(body or b"")
-                return self._read_answer(response, max_bytes, media_type)
+            return Transfer(call, self._break_off).wait(self._should_stop, TRANSFER_TIMEOUT_S)
+        except TransferTimeout as error:
+            raise ServiceUnavailable(str(error)) from None
         except (requests.RequestException, TransportError, OSError) as error:
             raise ServiceUnavailable(f"the service could not be reached: {type(error).__name__}") from None
 
-    def _read_answer(self, response: requests.Response, max_bytes: int, media_type: str | None) -> bytes:
+    def _send(self, request: requests.Request, body: bytes | None, transfer: Transfer[bytes]) -> requests.Response:
+        def count(num_bytes: int) -> None:
+            transfer.check()
+            self.bytes_up += num_bytes
+
+        prepared = self._session.prepare_request(request)
+        if body is not None:
+            prepared.prepare_body(Body(body, count), None)
+        timeout = CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
+        return self._session.send(prepared, timeout=timeout, allow_redirects=False, stream=True)
+
+    def _break_off(self) -> None:
+        adapter = self._session.get_adapter(self._base_url)
+        if isinstance(adapter, BreakableAdapter):
+            adapter.break_all()
+
+    def _read_answer(
+        self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int, media_type: str | None
+    ) -> bytes:
         status = response.status_code
         if status >= 500 or status in _BUSY_STATUSES:
             raise ServiceUnavailable(f"the service answered with status {status}")
         if status >= 400:
-            raise ServiceRefused(status, self._read_problem(response))
+            raise ServiceRefused(status, self._read_problem(response, transfer))
         if not 200 <= status < 300:
             raise MalformedAnswer(f"status must be 2xx, 4xx or 5xx, got {status}; redirects are not followed")
         if media_type is not None and _media_type(response) != media_type:
             raise MalformedAnswer(f"the answer must be of type {media_type}, got another")
-        return self._read_body(response, max_bytes)
+        return self._read_body(response, transfer, max_bytes)
 
-    def _read_problem(self, response: requests.Response) -> Problem | None:
+    def _read_problem(self, response: requests.Response, transfer: Transfer[bytes]) -> Problem | None:
         if _media_type(response) != "application/problem+json":
             return None
         try:
-            return decode_message(self._read_body(response, MAX_MESSAGE_BYTES), Problem)
+            return decode_message(self._read_body(response, transfer, MAX_MESSAGE_BYTES), Problem)
         except (MalformedMessage, MalformedAnswer):
             return None
 
-    def _read_body(self, response: requests.Response, max_bytes: int) -> bytes:
-        """Reads at most `max_bytes`; an endless body ends here, as does an endlessly slow one."""
+    def _read_body(self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int) -> bytes:
+        """Reads at most `max_bytes`: an endless body ends here."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise MalformedAnswer("the answer must not be compressed, as it was not asked to be")
-        deadline = time.monotonic() + TRANSFER_TIMEOUT_S
         body = bytearray()
         for chunk in response.iter_content(_CHUNK_BYTES):
+            transfer.check()
             self.bytes_down += len(chunk)
             body += chunk
             if len(body) > max_bytes:
                 raise MalformedAnswer(f"the answer must have at most {max_bytes} bytes, got more")
-            if time.monotonic() > deadline:
-                raise ServiceUnavailable(f"the answer must be complete within {TRANSFER_TIMEOUT_S:.0f} s")
         return bytes(body)
 
 

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import requests
 
+from device_runtime.breakable import BreakableAdapter
+from device_runtime.clock import Clock
 from device_runtime.conditions import ConditionsSource
-
-Clock = Callable[[], float]
-"""Seconds since 1970. It may jump in either direction: nothing may rely on it growing."""
 
 
 def new_session() -> requests.Session:
-    """An HTTP session that takes nothing from its surroundings.
+    """An HTTP session that takes nothing from its surroundings, and whose transfers can be broken off.
 
     With `trust_env`, requests would put passwords of a `.netrc` where our bearer token belongs.
     """
     session = requests.Session()
     session.trust_env = False
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, BreakableAdapter())
     return session
 
 
@@ -38,10 +39,12 @@ class DeviceEnvironment:
 
     Attributes:
       data_directory: holds everything that survives a restart; one device, one directory.
-      conditions: where idle, charging and unmetered are read from.
+      conditions: where idle, charging and the others are read from.
       clock: seconds since 1970.
       http: connection pool; may be shared between devices of one thread.
-      should_abort: polled before every training step; True ends the training at once.
+      should_abort: polled before every training step; True ends the training at once, and with it the assignment.
+      is_ending: polled everywhere; True means that this process is to end: what it does ends at once, and the next
+        process takes it up again.
       jitter: uniform in [0, 1), spreads retries of many devices.
 
     """
@@ -51,4 +54,5 @@ class DeviceEnvironment:
     clock: Clock = time.time
     http: requests.Session = field(default_factory=new_session)
     should_abort: Callable[[], bool] = never
+    is_ending: Callable[[], bool] = never
     jitter: Callable[[], float] = secrets.SystemRandom().random

@@ -1,4 +1,4 @@
-"""What a step of the agent reports to whoever drives it: an event, a waiting time and numbers. Never text."""
+"""What a step of the agent reports to whoever drives it: an event, a waiting time and numbers. Never typed text."""
 
 import enum
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ class Event(enum.StrEnum):
     REPORTED = "reported"
     """Uploaded the update; the service acknowledged it."""
     INTERRUPTED = "interrupted"
-    """A condition ended while training; the assignment was dropped."""
+    """A condition ended, or the process is to end. A training run is then dropped if a condition ended; transfers, and
+    everything that the end of the process cuts short, are taken up again until the round's deadline."""
     EXPIRED = "expired"
     """The round's deadline passed; the assignment was dropped."""
     REFUSED = "refused"
@@ -36,6 +37,12 @@ class Event(enum.StrEnum):
     """The service refused what the device sent; the assignment, if any, was dropped."""
     UNAVAILABLE = "unavailable"
     """The service could not be reached; the same is tried again."""
+    RELEASE_ADOPTED = "release_adopted"
+    """A new release suggests from now on."""
+    RELEASE_KEPT = "release_kept"
+    """A new release was looked for; the present one stays."""
+    FAILED = "failed"
+    """The device's own disk refused; the same is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class Outcome:
       numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`.
       bytes_up: sent in this step.
       bytes_down: received in this step.
+      model_version: of the round's model, in steps that have one.
 
     """
 
@@ -58,3 +66,17 @@ class Outcome:
     numbers: Mapping[str, float] = field(default_factory=dict)
     bytes_up: int = 0
     bytes_down: int = 0
+    model_version: int | None = None
+
+
+def describe(outcome: Outcome) -> str:
+    """One line for the program's log: the event, why, and numbers.
+
+    >>> describe(Outcome(event=Event.TRAINED, numbers={"steps": 3, "last_loss": 4.5}, bytes_down=10))
+    'trained steps=3 last_loss=4.5 bytes_down=10'
+    """
+    numbers = dict(outcome.numbers) | {"bytes_up": outcome.bytes_up, "bytes_down": outcome.bytes_down}
+    shown = [f"{name}={value:g}" for name, value in numbers.items() if value]
+    waits = [f"next_in={outcome.next_step_in_s:.0f}s"] if outcome.next_step_in_s else []
+    reason = [f"({' '.join(outcome.reason.split())})"] if outcome.reason else []
+    return " ".join([outcome.event.value, *reason, *shown, *waits])

@@ -5,7 +5,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Response
 
 from device_runtime.agent import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S
-from device_runtime.agent_state import DamagedState
+from device_runtime.agent_state import StateFile
 from device_runtime.outcome import Event
 from protocol.clipping import l2_norm
 from protocol.messages import ComeBack, Problem, encode_message
@@ -174,7 +174,7 @@ def test_a_dropped_rounds_checkpoint_is_forgotten_too(new_agent, service, round_
 
 
 def test_a_condition_that_ends_interrupts_training_and_drops_the_assignment(
-    new_agent, service, round_files, conditions
+    new_agent, service, round_files, conditions, clock
 ):
     service.offer(round_files)
     steps(new_agent, 2)
@@ -183,6 +183,8 @@ def test_a_condition_that_ends_interrupts_training_and_drops_the_assignment(
     assert (outcome.event, outcome.reason) == (Event.INTERRUPTED, "training was stopped after 2 steps")
     conditions.reads_left = float("inf")
     service.check_in_answer = COME_BACK
+    assert events(steps(new_agent, 1)) == [Event.WAITING]  # a device that is picked up again and again waits longer
+    clock.now += outcome.next_step_in_s
     assert events(steps(new_agent, 1)) == [Event.TOLD_TO_WAIT]
 
 
@@ -357,12 +359,50 @@ def test_an_update_damaged_on_disk_is_never_sent(new_agent, service, round_files
     assert service.reports == []
 
 
-def test_a_damaged_state_stops_the_agent(new_agent, service, tmp_path):
-    service.check_in_answer = COME_BACK
-    steps(new_agent, 1)
+def test_after_a_damaged_state_separation_version_and_id_are_kept(
+    *, new_agent, service, round_files, clock, tmp_path, caplog
+):
+    service.offer(round_files)
+    steps(new_agent, 4)
+    state = StateFile(tmp_path / "tests" / "agent.json")
+    before = state.load()
     (tmp_path / "tests" / "agent.json").write_bytes(b"{")
-    with pytest.raises(DamagedState):
-        new_agent().step()
+    clock.now += 200
+    [outcome] = steps(new_agent, 1)
+    assert (outcome.event, outcome.reason) == (Event.WAITING, "minimum separation")
+    assert "got something unreadable; it lies at" in caplog.text
+    assert (tmp_path / "tests" / f"agent.json.damaged-{clock.now:.0f}").read_bytes() == b"{"
+    clock.now += 3_600
+    service.offer(round_files, model_version=4)
+    outcomes = steps(new_agent, 2)
+    assert events(outcomes) == [Event.SELECTED, Event.REFUSED]
+    assert "model_version must be >= 5, got 4" in outcomes[1].reason
+    assert state.load().device_id == before.device_id
+
+
+def test_after_losing_all_it_knew_a_device_keeps_away_for_long(new_agent, service, round_files, clock, tmp_path):
+    service.offer(round_files)
+    steps(new_agent, 4)
+    asked = len(service.requests)
+    for path in (tmp_path / "tests").glob("*.json"):
+        path.write_bytes(b"\xff")
+    for days in (0, 10, 20, 29):
+        clock.now += days * 24 * 3600 - (clock.now - 1_700_000_000.0)
+        assert events(steps(new_agent, 1)) == [Event.WAITING]
+    assert len(service.requests) == asked
+    clock.now += 24 * 3600
+    service.offer(round_files)
+    assert events(steps(new_agent, 1)) == [Event.SELECTED]
+
+
+def test_a_log_without_targets_does_not_download_every_minute(new_agent, service, round_files, log):
+    log.wipe()
+    log.append("qzxv", "chat")  # one word, and the vocabulary does not know it
+    service.offer(round_files)
+    outcomes = steps(new_agent, 3)
+    if outcomes[-1].event is Event.NOTHING_TO_TRAIN:
+        assert outcomes[-1].next_step_in_s == FIRST_RETRY_S
+    assert service.reports == []
 
 
 def test_no_typed_word_is_sent_or_told(new_agent, service, round_files, messages, caplog):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_runtime.agent_state import AgentState, DamagedState, StateFile, Timer, Waiting
+from device_runtime.agent_state import LOST_SEPARATION_S, AgentState, DamagedState, StateFile, Timer, Waiting
 
 times = st.floats(0, 4e9)
 durations = st.floats(0, 366 * 24 * 3600)
@@ -43,7 +43,43 @@ def test_a_new_device_has_an_id_of_its_own(tmp_path):
     assert all(isinstance(StateFile(tmp_path / "agent.json").load().phase, Waiting) for _ in range(2))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"device_id": "short"}'])
+def test_promises_outlive_the_state(tmp_path):
+    file = StateFile(tmp_path / "agent.json")
+    state = msgspec.structs.replace(
+        file.load(), newest_model_version=4, separation=Timer(1.0, 2.0), rounds_reported=3, failures=2
+    )
+    file.save(state)
+    (tmp_path / "agent.json").write_bytes(b"{")
+    aside = file.set_aside(1_000.0)
+    assert aside.read_bytes() == b"{"
+    assert file.set_aside(1_000.0) == aside  # killed and called again
+    anew = AgentState(device_id=state.device_id, newest_model_version=4, separation=Timer(1.0, 2.0))
+    assert file.load() == anew
+
+
+@pytest.mark.parametrize("promises", [None, b"", b"{}", b"[" * 10_000])
+def test_without_promises_the_longest_separation_is_kept(tmp_path, promises):
+    file = StateFile(tmp_path / "agent.json")
+    (tmp_path / "agent.json").write_bytes(b"{")
+    if promises is not None:
+        (tmp_path / "promises.json").write_bytes(promises)
+    file.set_aside(1_000.0)
+    first = file.load()
+    assert first.separation == Timer(1_000.0, LOST_SEPARATION_S)
+    file.set_aside(9_999.0)
+    assert file.load() == first
+
+
+def test_damaged_promises_are_replaced_by_the_state(tmp_path):
+    file = StateFile(tmp_path / "agent.json")
+    state = msgspec.structs.replace(file.load(), newest_model_version=4)
+    (tmp_path / "promises.json").write_bytes(b"{")
+    file.save(state)
+    (tmp_path / "agent.json").unlink()
+    assert file.load() == state
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b"[" * 10_000, b'{"device_id": "short"}'])
 def test_damaged_state_is_not_replaced(tmp_path, content):
     (tmp_path / "agent.json").write_bytes(content)
     with pytest.raises(DamagedState):

@@ -2,6 +2,8 @@ import gzip
 import itertools
 import socket
 import threading
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from flask import Response
@@ -16,10 +18,12 @@ from device_runtime.client import (
     check_address,
 )
 from device_runtime.environment import new_session
+from device_runtime.transfer import TransferStopped
 from protocol.manifest import FileEntry
 from protocol.messages import MAX_MESSAGE_BYTES, CheckIn, ComeBack, Problem, encode_message
 from protocol.update import UPDATE_MEDIA_TYPE
 
+ENDLESS_BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
 CHECK_IN = CheckIn(device_id="0" * 32, runtime="test", num_examples=3)
 COME_BACK = ComeBack(reconnect_after_s=5.0, reason="no_task")
 
@@ -117,10 +121,41 @@ def test_endless_body_ends_at_the_cap(client, service):
     assert client.bytes_down < 3 * MAX_MESSAGE_BYTES
 
 
-def test_slow_body_ends_at_its_deadline(client, service, monkeypatch):
-    monkeypatch.setattr(client_module, "TRANSFER_TIMEOUT_S", -1.0)
-    with pytest.raises(ServiceUnavailable, match="complete within"):
-        check_in(client)
+@pytest.mark.parametrize("content", [ENDLESS_BODY, b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["body", "header"])
+def test_slow_answer_ends_at_its_deadline(monkeypatch, content):
+    """Bytes keep dripping, so silence never lasts; in the headers too."""
+    monkeypatch.setattr(client_module, "TRANSFER_TIMEOUT_S", 0.3)
+    with answering(lambda connection: drip(connection, content)) as client:
+        began = time.monotonic()
+        with pytest.raises(ServiceUnavailable, match="complete within"):
+            check_in(client)
+        assert time.monotonic() - began < 2
+
+
+def drip(connection, content):
+    connection.recv(65536)
+    with suppress(OSError):
+        connection.sendall(content)
+        while True:
+            time.sleep(0.02)
+            connection.sendall(b" ")
+
+
+@contextmanager
+def answering(handle):
+    """A client of a service that handles one connection as it likes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, new_session() as session:
+        listener.settimeout(10)
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                handle(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield ServiceClient(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
+        thread.join()
 
 
 def test_silence_times_out(client, service, monkeypatch):
@@ -172,20 +207,73 @@ def test_service_that_is_down_is_unavailable():
 
 
 def test_cut_off_body_is_unavailable():
-    with socket.create_server(("127.0.0.1", 0)) as listener, new_session() as session:
-        thread = threading.Thread(target=answer_half, args=(listener,))
-        thread.start()
-        client = ServiceClient(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
-        with pytest.raises(ServiceUnavailable):
+    with answering(answer_half) as client, pytest.raises(ServiceUnavailable):
+        check_in(client)
+
+
+def answer_half(connection):
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+
+
+def test_uploads_have_a_length_and_no_surprises(client, service):
+    from flask import request
+
+    selected = service.offer({})
+    seen = []
+    service.override = lambda: seen.append(dict(request.headers))
+    client.report(selected, b"x" * 100_000)
+    assert seen[0]["Content-Length"] == "100000"
+    assert "Transfer-Encoding" not in seen[0]
+    assert service.reports == [b"x" * 100_000]
+    assert client.bytes_up == 100_000
+
+
+def stop_after(seconds):
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() > deadline
+
+
+def test_an_upload_that_nobody_reads_stops_within_a_second(service):
+    """The client is blocked in `send`: the body is far longer than what the system buffers."""
+    received = []
+
+    def read_a_little(connection):
+        connection.recv(1000)
+        time.sleep(0.6)  # meanwhile the client stops
+        with suppress(OSError):
+            while content := connection.recv(1 << 20):
+                received.append(len(content))
+
+    with answering(read_a_little) as client:
+        client._should_stop = stop_after(0.2)
+        began = time.monotonic()
+        with pytest.raises(TransferStopped):
+            client.report(service.offer({}), bytes(64 << 20))
+        assert time.monotonic() - began < 0.7
+        assert client.bytes_up < 32 << 20
+    assert sum(received) < 32 << 20
+
+
+def test_a_download_that_drips_stops_within_a_second():
+    with answering(lambda connection: drip(connection, ENDLESS_BODY)) as client:
+        client._should_stop = stop_after(0.2)
+        began = time.monotonic()
+        with pytest.raises(TransferStopped):
             check_in(client)
-        thread.join()
+        assert time.monotonic() - began < 0.7
 
 
-def answer_half(listener):
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
+def test_after_a_stop_the_client_works_again(client, service):
+    release = threading.Event()
+    service.override = lambda: release.wait(10) and None
+    client._should_stop = stop_after(0.1)
+    with pytest.raises(TransferStopped):
+        check_in(client)
+    release.set()
+    service.override = lambda: None
+    client._should_stop = lambda: False
+    assert check_in(client) == COME_BACK
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def test_defaults_are_those_of_a_real_device(tmp_path):
     environment = DeviceEnvironment(data_directory=tmp_path, conditions=AlwaysEligible())
     assert environment.clock() > 1_700_000_000
     assert not environment.should_abort()
+    assert not environment.is_ending()
     assert 0 <= environment.jitter() < 1
     assert environment.jitter() != environment.jitter()
     environment.http.close()
