@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from device_runtime.storage import private_directory
+from device_runtime.storage.files import private_directory
 
 ACTIVITY_FILE = "last_keystroke"
 _THROTTLE_S = 0.25

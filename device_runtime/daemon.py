@@ -7,9 +7,9 @@ from typing import Protocol
 
 from device_runtime.conditions import ConditionsSource
 from device_runtime.diary import Diary
-from device_runtime.outcome import Event, Outcome, describe
+from device_runtime.network.transfer import TransferStopped
+from device_runtime.rounds.outcome import Event, Outcome, describe
 from device_runtime.stop_signal import StopSignal
-from device_runtime.transfer import TransferStopped
 
 LONGEST_SLEEP_S = 60.0
 """The clock may jump while the daemon sleeps, so it looks again."""

@@ -15,9 +15,9 @@ from typing import Self
 import msgspec
 
 from device_runtime.clock import Clock
-from device_runtime.outcome import Event
-from device_runtime.set_aside import is_full
-from device_runtime.sqlite_file import SqliteFile
+from device_runtime.rounds.outcome import Event
+from device_runtime.storage.set_aside import is_full
+from device_runtime.storage.sqlite_file import SqliteFile
 
 KEPT_S = 400 * 24 * 3600.0
 """Entries go at this age, in seconds; totals stay for ever."""

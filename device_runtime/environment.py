@@ -11,9 +11,9 @@ from pathlib import Path
 
 import requests
 
-from device_runtime.breakable import BreakableAdapter
 from device_runtime.clock import Clock
 from device_runtime.conditions import ConditionsSource
+from device_runtime.network.breakable import BreakableAdapter
 
 
 def new_session() -> requests.Session:

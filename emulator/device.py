@@ -13,10 +13,10 @@ from pathlib import Path
 
 import requests
 
-from device_runtime.agent import Agent, Enrolment
 from device_runtime.conditions import Conditions
 from device_runtime.environment import DeviceEnvironment, new_session
-from device_runtime.outcome import Outcome
+from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.outcome import Outcome
 from device_runtime.typing_log import TypingLog
 from emulator.trace import Trace
 from protocol.manifest import decode_public_key

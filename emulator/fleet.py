@@ -19,8 +19,8 @@ from typing import Any
 import simpy
 
 from aggregation_service.clock import set_file_clock
-from device_runtime.agent_state import Configured, StateFile
-from device_runtime.outcome import Event
+from device_runtime.rounds.agent_state import Configured, StateFile
+from device_runtime.rounds.outcome import Event
 from emulator.device import EmulatedDevice, StepResult, World, run_step
 
 Process = Generator[Any, Any, None]  # a simpy process yields events, which simpy does not type

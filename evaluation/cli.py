@@ -81,7 +81,7 @@ def personalisation(folder: Path, people: int, seed: int, as_json: bool) -> None
 
     The first four fifths of each person's messages are their log, the last fifth is typed key by key.
     """
-    from device_runtime.release import PUBLIC_KEY_FILE, open_release, read_public_key
+    from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
     from evaluation.bench.runner import progress
     from evaluation.corpus import clean, load_chitchat
     from evaluation.personalisation import measure, print_help

@@ -14,9 +14,9 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from device_runtime.personal import PersonalModel, Tuning
-from device_runtime.predictor import Predictor
-from device_runtime.release import Release
+from device_runtime.releases.release import Release
+from device_runtime.suggestions.personal import PersonalModel, Tuning
+from device_runtime.suggestions.predictor import Predictor
 from device_runtime.typing_log import TypingLog
 from evaluation.corpus import Message
 from evaluation.metrics import UserCounts

@@ -93,7 +93,11 @@ def test_folder_imports_only_what_it_may(folder: str) -> None:
         ("device_runtime", "import tensorflow as tf", "tensorflow"),
         ("device_runtime", "def f():\n    from aggregation_service import rounds", "aggregation_service"),
         ("aggregation_service", "from tokenizer.text import tokenize", "tokenizer"),
-        ("aggregation_service", "import importlib\nimportlib.import_module('device_runtime.agent')", "device_runtime"),
+        (
+            "aggregation_service",
+            "import importlib\nimportlib.import_module('device_runtime.cli')",
+            "device_runtime",
+        ),
         ("protocol", "if TYPE_CHECKING:\n    import model.network", "model"),
         ("tokenizer", "import requests", "requests"),
         ("evaluation", "from emulator.fleet import Fleet", "emulator"),

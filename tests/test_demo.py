@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.release import open_release, read_public_key
+from device_runtime.releases.release import open_release, read_public_key
 
 KEYCHORUS = Path(sys.executable).with_name("keychorus")
 ROUNDS = 12

@@ -21,7 +21,7 @@ from recording_proxy import recording_proxy
 from aggregation_service import operations
 from aggregation_service.config import load_config
 from aggregation_service.rounds.parameters import RoundParameters
-from device_runtime.release import save_release
+from device_runtime.releases.release import save_release
 from device_runtime.typing_log import TypingLog
 from emulator.service_process import running_service
 from model.export import export_prediction_model, export_training_graph

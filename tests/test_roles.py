@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 MAX_DEVICE_MB = 150
 
 IMPORTS = {
-    "device": "device_runtime.agent, device_runtime.cli, device_runtime.keyboard.app, device_runtime.predictor",
+    "device": "device_runtime.daemon, device_runtime.cli, device_runtime.keyboard.app, device_runtime.releases.release",
     "service": "aggregation_service.wsgi, aggregation_service.cli, aggregation_service.operations",
     "workstation": "model.export, emulator.cli, emulator.demo.run, evaluation.cli, tensorflow",
     "simulation": "tensorflow_federated, model.export, evaluation.cli",

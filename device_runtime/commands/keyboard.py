@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 from flask import Flask
 
-from device_runtime.blocked import BlockList
 from device_runtime.commands.options import (
     DEFAULT_RELEASE,
     data_directory,
@@ -17,8 +16,9 @@ from device_runtime.commands.options import (
     open_chosen_release,
     open_log,
 )
-from device_runtime.release import PUBLIC_KEY_FILE, Release, read_public_key
-from device_runtime.release_keeper import RELEASES, NoRelease, ReleaseKeeper
+from device_runtime.releases.keeper import RELEASES, NoRelease, ReleaseKeeper
+from device_runtime.releases.release import PUBLIC_KEY_FILE, Release, read_public_key
+from device_runtime.suggestions.blocked import BlockList
 
 
 @click.command(
@@ -86,7 +86,7 @@ def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, to
     from device_runtime.keyboard.app import create_keyboard_app
     from device_runtime.keyboard.device import KeyboardDevice
     from device_runtime.keyboard.privacy import privacy_line
-    from device_runtime.personal import PersonalModel
+    from device_runtime.suggestions.personal import PersonalModel
 
     with one_sentence_errors():
         log = open_log(data_dir)

@@ -22,9 +22,9 @@ from device_runtime.commands.options import (
     one_sentence_errors,
     open_log,
 )
-from device_runtime.keys import KeyPlace
-from device_runtime.spool import clear_spools
-from device_runtime.storage import write_atomically
+from device_runtime.rounds.spool import clear_spools
+from device_runtime.storage.files import write_atomically
+from device_runtime.storage.keys import KeyPlace
 from device_runtime.typing_log import Admission, FieldKind, Switches, wipe_log
 from device_runtime.typing_log.admission import refusal
 

@@ -9,7 +9,7 @@ import msgspec
 
 from device_runtime.commands.options import open_log
 from device_runtime.diary import Diary, DiaryTotals
-from device_runtime.keys import KeyPlace
+from device_runtime.storage.keys import KeyPlace
 from device_runtime.typing_log import Counts, Switches, TypingLog
 
 DIARY_FILE = "diary.sqlite"

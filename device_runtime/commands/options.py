@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from device_runtime.agent_state import DamagedState
-from device_runtime.blocked import InvalidBlockList
-from device_runtime.client import InsecureAddress
-from device_runtime.keys import KeyPlace, KeyStore, key_store
-from device_runtime.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
+from device_runtime.network.client import InsecureAddress
+from device_runtime.releases.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
+from device_runtime.rounds.agent_state import DamagedState
 from device_runtime.runtime import InvalidModel, RuntimeMissing
-from device_runtime.storage import AlreadyRunning, UnusableKey
+from device_runtime.storage.files import AlreadyRunning, UnusableKey
+from device_runtime.storage.keys import KeyPlace, KeyStore, key_store
+from device_runtime.suggestions.blocked import InvalidBlockList
 from device_runtime.typing_log import TypingLog
 from protocol.errors import ProtocolError
 from tokenizer.vocabulary import InvalidVocabulary

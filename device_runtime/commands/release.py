@@ -8,8 +8,8 @@ from typing import TypeVar
 import click
 
 from device_runtime.commands.options import data_directory, examples, one_sentence_errors, open_log
-from device_runtime.release import Release, read_public_key
-from device_runtime.release_keeper import RELEASES, Decision, NoRelease, ReleaseKeeper, Verdict
+from device_runtime.releases.keeper import RELEASES, Decision, NoRelease, ReleaseKeeper, Verdict
+from device_runtime.releases.release import Release, read_public_key
 from device_runtime.typing_log import TypingLog
 
 _LATEST_S = 253_402_300_799  # the last second of year 9999: a manifest may say more, a date cannot
@@ -66,8 +66,8 @@ def fetch(*, service: str, population: str, public_key: Path, data_dir: Path) ->
 
     Then fit personalisation to it. The daemon does the same once a day.
     """
-    from device_runtime.client import ServiceClient
     from device_runtime.environment import new_session
+    from device_runtime.network.client import ServiceClient
 
     with one_sentence_errors(), new_session() as session, open_log(data_dir) as log:
         decision = open_keeper(data_dir, population, public_key, log).refresh(ServiceClient(service, session))

@@ -7,16 +7,16 @@ from typing import Any
 import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from device_runtime.agent import Agent, Enrolment
 from device_runtime.commands.conditions import condition_options, conditions_from
 from device_runtime.commands.options import data_directory, examples, one_sentence_errors, open_log
 from device_runtime.daemon import Daemon
 from device_runtime.diary import Diary
 from device_runtime.environment import DeviceEnvironment
-from device_runtime.release import open_release, read_public_key
-from device_runtime.release_refresh import ReleaseRefresh
+from device_runtime.releases.refresh import ReleaseRefresh
+from device_runtime.releases.release import open_release, read_public_key
+from device_runtime.rounds.agent import Agent, Enrolment
 from device_runtime.stop_signal import StopSignal
-from device_runtime.storage import only_process, private_directory
+from device_runtime.storage.files import only_process, private_directory
 from tokenizer.vocabulary import Vocabulary
 
 DIARY_FILE = "diary.sqlite"

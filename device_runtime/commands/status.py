@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from device_runtime.agent_state import StateFile
 from device_runtime.commands.log_report import show_log
 from device_runtime.commands.options import data_directory, one_sentence_errors
+from device_runtime.rounds.agent_state import StateFile
 
 
 @click.command()

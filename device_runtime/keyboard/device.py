@@ -9,9 +9,9 @@ from typing import Protocol
 
 from device_runtime.activity import note_keystroke
 from device_runtime.diary import Diary
-from device_runtime.predictor import Suggestion
-from device_runtime.spool import clear_spools
-from device_runtime.storage import UnusableKey
+from device_runtime.rounds.spool import clear_spools
+from device_runtime.storage.files import UnusableKey
+from device_runtime.suggestions.predictor import Suggestion
 from device_runtime.typing_log import Admission, FieldKind, TypingLog
 
 APP = "keychorus-keyboard"
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Suggests(Protocol):
-    """What answers a keystroke; `device_runtime.predictor.Predictor` does."""
+    """What answers a keystroke; `device_runtime.suggestions.predictor.Predictor` does."""
 
     def suggest(self, text_before_cursor: str) -> list[Suggestion]:
         """The likeliest words, best first, at most three."""
@@ -31,7 +31,7 @@ class Suggests(Protocol):
 
 
 class Learns(Protocol):
-    """What remembers a person's own words; `device_runtime.personal.PersonalModel` does."""
+    """What remembers a person's own words; `device_runtime.suggestions.personal.PersonalModel` does."""
 
     def learn(self, text: str) -> None:
         """Takes a message in that the log has admitted."""

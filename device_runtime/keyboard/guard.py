@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import HTTPException
 
-from device_runtime.client import is_loopback
 from device_runtime.keyboard.answers import MAX_BODY_BYTES, problem
+from device_runtime.network.client import is_loopback
 
 _HEADERS = {
     "Content-Security-Policy": (

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort
 
 from device_runtime.keyboard.answers import answer, read_body
 from device_runtime.keyboard.device import KeyboardDevice
-from device_runtime.storage import UnusableKey
+from device_runtime.storage.files import UnusableKey
 from device_runtime.typing_log import TypingLog
 
 

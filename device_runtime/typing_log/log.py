@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from device_runtime.clock import Clock
-from device_runtime.keys import KeyPlace, KeyStore
-from device_runtime.set_aside import files_set_aside, is_full, remove_database, set_aside_at
-from device_runtime.storage import Sealer, UnusableKey
+from device_runtime.storage.files import Sealer, UnusableKey
+from device_runtime.storage.keys import KeyPlace, KeyStore
+from device_runtime.storage.set_aside import files_set_aside, is_full, remove_database, set_aside_at
 from device_runtime.typing_log import rows
 from device_runtime.typing_log.admission import Admission, FieldKind, refusal
 from device_runtime.typing_log.message import (

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from device_runtime.scrub import scrub
-from device_runtime.storage import Sealer, UnreadableData
+from device_runtime.storage.files import Sealer, UnreadableData
+from device_runtime.typing_log.scrub import scrub
 from device_runtime.typing_log.switches import clean_app
 from tokenizer.text import tokenize
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from device_runtime.storage import Sealer, UnreadableData
+from device_runtime.storage.files import Sealer, UnreadableData
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS sealed_values (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;"
 MAX_VALUE_BYTES = 64 * 1024 * 1024

@@ -3,8 +3,8 @@
 import sqlite3
 from collections.abc import Iterable
 
-from device_runtime.set_aside import is_full
-from device_runtime.sqlite_file import SqliteFile
+from device_runtime.storage.set_aside import is_full
+from device_runtime.storage.sqlite_file import SqliteFile
 from device_runtime.typing_log.switches import Switches, read_switches, write_deny_list, write_setting
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from device_runtime.keys import KeyPlace, KeyStore, key_store, load_or_make_key
-from device_runtime.set_aside import files_set_aside, is_full, remove_database
-from device_runtime.sqlite_file import SqliteFile
-from device_runtime.storage import Sealer, UnusableKey
+from device_runtime.storage.files import Sealer, UnusableKey
+from device_runtime.storage.keys import KeyPlace, KeyStore, key_store, load_or_make_key
+from device_runtime.storage.set_aside import files_set_aside, is_full, remove_database
+from device_runtime.storage.sqlite_file import SqliteFile
 from device_runtime.typing_log import sealed_values, switches
 from device_runtime.typing_log.switches import read_setting, write_setting
 

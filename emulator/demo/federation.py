@@ -13,10 +13,10 @@ from aggregation_service.clock import set_file_clock
 from aggregation_service.config import load_config
 from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.summaries import PopulationSummary
-from device_runtime.client import ServiceClient
 from device_runtime.environment import new_session
-from device_runtime.outcome import Event
-from device_runtime.release import fetch_release, save_release
+from device_runtime.network.client import ServiceClient
+from device_runtime.releases.release import fetch_release, save_release
+from device_runtime.rounds.outcome import Event
 from emulator.demo.public_model import PublicWords
 from emulator.demo.settings import POPULATION, DemoSettings
 from emulator.device import EmulatedDevice, StepResult, World, make_device

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from aggregation_service.rounds.state import Phase
-from device_runtime.outcome import Event
+from device_runtime.rounds.outcome import Event
 from emulator.demo.federation import FederatedRun
 from emulator.demo.measuring import Curve
 from emulator.demo.people import People

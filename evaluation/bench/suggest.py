@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from device_runtime.personal import PersonalModel, Tuning
-from device_runtime.release import PUBLIC_KEY_FILE, open_release, read_public_key, save_release
+from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key, save_release
 from device_runtime.runtime import runtime_name
+from device_runtime.suggestions.personal import PersonalModel, Tuning
 from device_runtime.typing_log import TypingLog
 from evaluation.bench.runner import Result, compare, progress
 from model.network import FULL, NetworkShape, initial_weights

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from device_runtime.personal import PersonalModel
-from device_runtime.predictor import Predictor
-from device_runtime.release import PUBLIC_KEY_FILE, open_release, read_public_key
+from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
+from device_runtime.suggestions.personal import PersonalModel
+from device_runtime.suggestions.predictor import Predictor
 from device_runtime.typing_log import TypingLog
 
 

@@ -82,9 +82,9 @@ on_armv7l $steps run "$folder/train.tflite" > "$folder/armv7l.json"
 # The tests read models that this machine exports: it has TensorFlow.
 export KEYCHORUS_TEST_MODELS=$folder/models
 mkdir -p "$KEYCHORUS_TEST_MODELS"
-tests="tests/tokenizer tests/protocol tests/device_runtime/test_runtime.py tests/device_runtime/test_trainer.py
-    tests/device_runtime/test_predictor.py tests/device_runtime/test_configuration.py
-    tests/device_runtime/test_storage.py tests/device_runtime/typing_log"
-"$python" -m pytest -q -p no:cacheprovider tests/device_runtime/test_trainer.py tests/device_runtime/test_predictor.py
+tests="tests/tokenizer tests/protocol tests/device_runtime/test_runtime.py tests/device_runtime/rounds/test_trainer.py
+    tests/device_runtime/suggestions/test_predictor.py tests/device_runtime/rounds/test_configuration.py
+    tests/device_runtime/storage/test_files.py tests/device_runtime/typing_log"
+"$python" -m pytest -q -p no:cacheprovider tests/device_runtime/rounds/test_trainer.py tests/device_runtime/suggestions/test_predictor.py
 # shellcheck disable=SC2086
 on_aarch64 -m pytest -q -p no:cacheprovider -o timeout=1200 -m "not slow" -k "not litert and not runtime_is_chosen and not runtimes and not truncated_model" $tests

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask, Response, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from device_runtime.agent import Agent, Enrolment
 from device_runtime.conditions import Conditions
 from device_runtime.environment import DeviceEnvironment, new_session
-from device_runtime.predictor import Predictor
-from device_runtime.release import save_release
+from device_runtime.releases.release import save_release
+from device_runtime.rounds.agent import Agent, Enrolment
 from device_runtime.runtime import RUNTIME_VARIABLE, RUNTIMES
+from device_runtime.suggestions.predictor import Predictor
 from device_runtime.typing_log import TypingLog
 from model.network import NetworkShape, initial_weights
 from protocol import routes

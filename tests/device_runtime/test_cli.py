@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli import device
-from device_runtime.release import PUBLIC_KEY_FILE
+from device_runtime.releases.release import PUBLIC_KEY_FILE
 from device_runtime.typing_log import TypingLog
 from protocol.messages import ComeBack
 

@@ -5,8 +5,8 @@ import pytest
 from device_runtime.conditions import AlwaysEligible, NeverEligible
 from device_runtime.daemon import LONGEST_SLEEP_S, REFRESH_EVERY_S, Daemon
 from device_runtime.diary import Diary
-from device_runtime.outcome import Event, Outcome
-from device_runtime.transfer import TransferStopped
+from device_runtime.network.transfer import TransferStopped
+from device_runtime.rounds.outcome import Event, Outcome
 
 
 class Agent:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_runtime.diary import KEPT_S, MAX_ENTRIES, Diary, DiaryTotals
-from device_runtime.outcome import Event
-from device_runtime.sqlite_file import SqliteFile
+from device_runtime.rounds.outcome import Event
+from device_runtime.storage.sqlite_file import SqliteFile
 
 DAY_S = 24 * 3600.0
 

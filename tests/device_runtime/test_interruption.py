@@ -11,13 +11,13 @@ from contextlib import suppress
 
 import pytest
 
-from device_runtime.agent import Agent, Enrolment
-from device_runtime.agent_state import Assigned, Configured, StateFile, Trained, Waiting
 from device_runtime.conditions import Conditions
 from device_runtime.conditions.interface import CONDITIONS
 from device_runtime.conditions.watcher import WatchedConditions
 from device_runtime.environment import DeviceEnvironment, new_session
-from device_runtime.outcome import Event
+from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.agent_state import Assigned, Configured, StateFile, Trained, Waiting
+from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import TypingLog
 
 LIMIT_S = 1.0

@@ -20,9 +20,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DEVICE = """
 import sys
 from pathlib import Path
-import device_runtime.agent, device_runtime.cli  # all that the daemon imports
-from device_runtime.configuration import load_round
-from device_runtime.trainer import train
+import device_runtime.rounds.agent, device_runtime.cli  # all that the daemon imports
+from device_runtime.rounds.configuration import load_round
+from device_runtime.rounds.trainer import train
 from protocol.manifest import FileEntry, Manifest
 
 folder = Path(sys.argv[1])

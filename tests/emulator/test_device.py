@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from device_runtime.outcome import Event
+from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import TypingLog
 from emulator.device import EmulatedDevice, World, _Surroundings, make_device, run_step
 from emulator.trace import DAY_S, HOUR_S, Intervals, Trace, nightly_trace

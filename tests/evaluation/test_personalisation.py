@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from device_runtime.predictor import Suggestion
-from device_runtime.release import PUBLIC_KEY_FILE, open_release, read_public_key
+from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
+from device_runtime.suggestions.predictor import Suggestion
 from evaluation.bench.suggest import make_release
 from evaluation.corpus import Message
 from evaluation.metrics import UserCounts

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_runtime.cli import device
 from device_runtime.commands.keyboard import kept_release
-from device_runtime.release import MANIFEST_FILE, PUBLIC_KEY_FILE, RELEASE_FILES
-from device_runtime.release_keeper import ReleaseKeeper, Verdict
+from device_runtime.releases.keeper import ReleaseKeeper, Verdict
+from device_runtime.releases.release import MANIFEST_FILE, PUBLIC_KEY_FILE, RELEASE_FILES
 from device_runtime.typing_log import TypingLog
 from protocol.manifest import SignedManifest, decode_manifest, encode_public_key, sign_manifest
 from protocol.messages import decode_message

@@ -11,7 +11,7 @@ from memory_keyring import MemoryKeyring, keyring_in_use
 
 from device_runtime.cli import device
 from device_runtime.diary import Diary
-from device_runtime.outcome import Event
+from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import Admission, TypingLog
 
 SECRET = "xylophone quarrel"

@@ -3,8 +3,8 @@ from click.testing import CliRunner
 from flask import Response
 
 from device_runtime.commands.release import open_keeper, release, tell
-from device_runtime.release import MANIFEST_FILE, PUBLIC_KEY_FILE, RELEASE_FILES
-from device_runtime.release_keeper import Decision, Verdict
+from device_runtime.releases.keeper import Decision, Verdict
+from device_runtime.releases.release import MANIFEST_FILE, PUBLIC_KEY_FILE, RELEASE_FILES
 from protocol.manifest import FileEntry
 
 

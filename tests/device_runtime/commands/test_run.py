@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from device_runtime.agent_state import StateFile, Waiting
 from device_runtime.diary import Diary
-from device_runtime.release import PUBLIC_KEY_FILE
+from device_runtime.releases.release import PUBLIC_KEY_FILE
+from device_runtime.rounds.agent_state import StateFile, Waiting
 from device_runtime.typing_log import TypingLog
 
 PROGRAM = "from device_runtime.cli import device; device()"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from device_runtime.agent import Agent, Enrolment
 from device_runtime.conditions.android_adb import AdbConditions
 from device_runtime.conditions.thresholds import Thresholds
 from device_runtime.conditions.watcher import WatchedConditions
 from device_runtime.environment import DeviceEnvironment, new_session
-from device_runtime.outcome import Event
+from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.outcome import Event
 
 pytestmark = pytest.mark.skipif(shutil.which("adb") is None, reason="adb is not installed (apt-get install adb)")
 

@@ -4,7 +4,7 @@ import pytest
 
 from device_runtime.activity import last_keystroke
 from device_runtime.keyboard.device import APP
-from device_runtime.storage import UnusableKey
+from device_runtime.storage.files import UnusableKey
 from device_runtime.typing_log import Admission, FieldKind
 
 SENSITIVE = [kind for kind in FieldKind if kind is not FieldKind.TEXT]

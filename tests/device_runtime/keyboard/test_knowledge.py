@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from device_runtime.outcome import Event
+from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import DEFAULT_RETENTION_S, TypingLog
 
 SWITCHES = ("consent", "incognito", "paused", "personal")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from device_runtime.outcome import Event
+from device_runtime.rounds.outcome import Event
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser only with playwright")
 

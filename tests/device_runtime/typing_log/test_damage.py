@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device_runtime.set_aside import MAX_SET_ASIDE
+from device_runtime.storage.set_aside import MAX_SET_ASIDE
 from device_runtime.typing_log import Admission, TypingLog
 
 PAGE = 4096

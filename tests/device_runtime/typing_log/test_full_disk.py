@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from device_runtime.sqlite_file import SqliteFile
+from device_runtime.storage.sqlite_file import SqliteFile
 from device_runtime.typing_log import Admission, TypingLog
 
 NOISE = "qwrtp sdfgh klzxc vbnm " * 40

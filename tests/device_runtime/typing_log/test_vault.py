@@ -6,8 +6,8 @@ import pytest
 from keyring.backends import fail
 from memory_keyring import MemoryKeyring, keyring_in_use
 
-from device_runtime.keys import FileKeyStore, KeyPlace, key_store
-from device_runtime.storage import UnusableKey
+from device_runtime.storage.files import UnusableKey
+from device_runtime.storage.keys import FileKeyStore, KeyPlace, key_store
 from device_runtime.typing_log import Admission, vault
 
 

@@ -1,0 +1,255 @@
+"""The device's side of the HTTP API. Nothing that comes back is trusted: its length, type and content are checked."""
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError as TransportError
+
+from device_runtime.network.breakable import BreakableAdapter
+from device_runtime.network.transfer import Body, Transfer, TransferTimeout
+from protocol import routes
+from protocol.errors import MalformedMessage, WrongContent
+from protocol.manifest import FileEntry, SignedManifest, check_content
+from protocol.messages import (
+    MAX_MESSAGE_BYTES,
+    CheckIn,
+    CheckInAnswer,
+    Problem,
+    Receipt,
+    Selected,
+    decode_message,
+    encode_message,
+)
+from protocol.update import UPDATE_MEDIA_TYPE
+
+CONNECT_TIMEOUT_S = 5.0
+SILENCE_TIMEOUT_S = 30.0
+"""Longest wait for the next bytes."""
+TRANSFER_TIMEOUT_S = 300.0
+"""Longest wait for a whole exchange, however steadily it drips."""
+
+_CHUNK_BYTES = 64 * 1024
+_BUSY_STATUSES = (429,)
+AnswerT = TypeVar("AnswerT")
+
+
+class ServiceUnavailable(Exception):
+    """No answer, a broken one, or one that says: later. The same request may be sent again."""
+
+
+class MalformedAnswer(Exception):
+    """An answer that the protocol does not allow: redirect, wrong type, too long, not decodable."""
+
+
+class ServiceRefused(Exception):
+    """The service said no; the same request will not do better.
+
+    Attributes:
+      problem: the service's reason, or None where it gave none in the agreed form.
+
+    """
+
+    def __init__(self, status: int, problem: Problem | None):
+        title = f"{problem.title[:80]!r}" if problem else "no reason given"  # quoted: it may hold line breaks
+        super().__init__(f"the service refused with status {status}: {title}")
+        self.problem = problem
+
+
+class InsecureAddress(Exception):
+    """A service address that would send updates over the network unencrypted."""
+
+
+class ServiceClient:
+    """Speaks to one service and counts the bytes of bodies in both directions.
+
+    Every method may also raise `TransferStopped`, once `should_stop` says so. Not for use by two threads at once.
+
+    Attributes:
+      bytes_up: bytes sent so far.
+      bytes_down: bytes received so far.
+
+    """
+
+    def __init__(self, base_url: str, session: requests.Session, should_stop: Callable[[], bool] = lambda: False):
+        """Takes the address that the API's routes are appended to.
+
+        Args:
+          base_url: https, or http to this very machine.
+          session: of `environment.new_session`, which can be broken off.
+          should_stop: polled during transfers from the calling thread; True ends them within a tenth of a second.
+
+        Raises:
+          InsecureAddress: not https, and not http to this very machine.
+
+        """
+        self._base_url = check_address(base_url)
+        self._session = session
+        self._should_stop = should_stop
+        self.bytes_up = 0
+        self.bytes_down = 0
+
+    def check_in(self, population: str, message: CheckIn) -> CheckInAnswer:
+        """Offers this device for a round.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        body = self._exchange("POST", routes.check_ins(population), encode_message(message))
+        return _decode(body, CheckInAnswer)  # type: ignore[arg-type]  # a union is no type, but msgspec takes it
+
+    def fetch_file(self, entry: FileEntry) -> bytes:
+        """Downloads the file that `entry` names and verifies it.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+          WrongContent: the bytes are not what the manifest says.
+
+        """
+        content = self._exchange("GET", routes.file(entry.sha256), None, max_bytes=entry.size_bytes, media_type=None)
+        try:
+            return check_content(content, entry)
+        except WrongContent as error:
+            raise MalformedAnswer(f"a file's content was wrong: {error}") from None
+
+    def report(self, assignment: Selected, update: bytes) -> Receipt:
+        """Uploads an encoded update. Sending the same one twice is safe: it counts once.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        headers = {"Authorization": f"Bearer {assignment.assignment_token}", "Content-Type": UPDATE_MEDIA_TYPE}
+        path = routes.report(assignment.round_id, assignment.assignment_id)
+        return _decode(self._exchange("PUT", path, update, headers), Receipt)
+
+    def fetch_release(self, population: str) -> SignedManifest:
+        """The newest release's manifest, unverified.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        return _decode(self._exchange("GET", routes.release(population), None), SignedManifest)
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+        media_type: str | None = "application/json",
+    ) -> bytes:
+        """Sends one request and returns the body of a good answer."""
+        # identity: a compressed answer could be a thousand times longer than it looks
+        sent_headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **(headers or {})}
+        request = requests.Request(method, self._base_url + path, headers=sent_headers)
+
+        def call(transfer: Transfer[bytes]) -> bytes:
+            with self._send(request, body, transfer) as response:
+                return self._read_answer(response, transfer, max_bytes, media_type)
+
+        try:
+            return Transfer(call, self._break_off).wait(self._should_stop, TRANSFER_TIMEOUT_S)
+        except TransferTimeout as error:
+            raise ServiceUnavailable(str(error)) from None
+        except (requests.RequestException, TransportError, OSError) as error:
+            raise ServiceUnavailable(f"the service could not be reached: {type(error).__name__}") from None
+
+    def _send(self, request: requests.Request, body: bytes | None, transfer: Transfer[bytes]) -> requests.Response:
+        def count(num_bytes: int) -> None:
+            transfer.check()
+            self.bytes_up += num_bytes
+
+        prepared = self._session.prepare_request(request)
+        if body is not None:
+            prepared.prepare_body(Body(body, count), None)
+        timeout = CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S
+        return self._session.send(prepared, timeout=timeout, allow_redirects=False, stream=True)
+
+    def _break_off(self) -> None:
+        adapter = self._session.get_adapter(self._base_url)
+        if isinstance(adapter, BreakableAdapter):
+            adapter.break_all()
+
+    def _read_answer(
+        self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int, media_type: str | None
+    ) -> bytes:
+        status = response.status_code
+        if status >= 500 or status in _BUSY_STATUSES:
+            raise ServiceUnavailable(f"the service answered with status {status}")
+        if status >= 400:
+            raise ServiceRefused(status, self._read_problem(response, transfer))
+        if not 200 <= status < 300:
+            raise MalformedAnswer(f"status must be 2xx, 4xx or 5xx, got {status}; redirects are not followed")
+        if media_type is not None and _media_type(response) != media_type:
+            raise MalformedAnswer(f"the answer must be of type {media_type}, got another")
+        return self._read_body(response, transfer, max_bytes)
+
+    def _read_problem(self, response: requests.Response, transfer: Transfer[bytes]) -> Problem | None:
+        if _media_type(response) != "application/problem+json":
+            return None
+        try:
+            return decode_message(self._read_body(response, transfer, MAX_MESSAGE_BYTES), Problem)
+        except (MalformedMessage, MalformedAnswer):
+            return None
+
+    def _read_body(self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int) -> bytes:
+        """Reads at most `max_bytes`: an endless body ends here."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise MalformedAnswer("the answer must not be compressed, as it was not asked to be")
+        body = bytearray()
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            transfer.check()
+            self.bytes_down += len(chunk)
+            body += chunk
+            if len(body) > max_bytes:
+                raise MalformedAnswer(f"the answer must have at most {max_bytes} bytes, got more")
+        return bytes(body)
+
+
+def check_address(base_url: str) -> str:
+    """Returns `base_url` without its last slash, if devices may use it.
+
+    Raises:
+      InsecureAddress: not https, and not http to this very machine.
+
+    """
+    try:
+        parts = urlsplit(base_url)
+        host, _ = parts.hostname, parts.port  # reading the port checks it
+    except ValueError:
+        raise InsecureAddress("a service address must be a URL") from None
+    if not host or parts.username or parts.query or parts.fragment:
+        raise InsecureAddress("a service address must be scheme, host and path only")
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)):
+        return base_url.rstrip("/")
+    raise InsecureAddress(f"a service address must be https, or http to this machine, got {parts.scheme} to {host}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this very machine.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("127.0.0.1.example.org")
+    (True, True, True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _media_type(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def _decode(body: bytes, message_type: type[AnswerT]) -> AnswerT:
+    try:
+        return decode_message(body, message_type)
+    except MalformedMessage as error:
+        raise MalformedAnswer(str(error)) from None

@@ -1,0 +1,1 @@
+"""Files and databases that survive kill -9, and keys that only this device has."""
