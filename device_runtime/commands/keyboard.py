@@ -4,9 +4,9 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from flask import Flask
 
 from device_runtime.commands.options import (
     DEFAULT_RELEASE,
@@ -19,6 +19,9 @@ from device_runtime.commands.options import (
 from device_runtime.releases.keeper import RELEASES, NoRelease, ReleaseKeeper
 from device_runtime.releases.release import PUBLIC_KEY_FILE, Release, read_public_key
 from device_runtime.suggestions.blocked import BlockList
+
+if TYPE_CHECKING:  # the daemon's command line goes without Flask and its 9 MB
+    from flask import Flask
 
 
 @click.command(
@@ -80,29 +83,30 @@ def keyboard(
 
 
 @contextmanager
-def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, token: str) -> Iterator[Flask]:
+def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, token: str) -> "Iterator[Flask]":
     """The page's app on the log and the diary of `data_dir`, which are closed at the end."""
     from device_runtime.diary import Diary
     from device_runtime.keyboard.app import create_keyboard_app
     from device_runtime.keyboard.device import KeyboardDevice
     from device_runtime.keyboard.privacy import privacy_line
+    from device_runtime.keyboard.tuning import TunedPersonal
     from device_runtime.suggestions.personal import PersonalModel
 
     with one_sentence_errors():
         log = open_log(data_dir)
     with log, Diary(data_dir / "diary.sqlite") as diary:
         personal = PersonalModel(log)
-        with one_sentence_errors():
+        with one_sentence_errors(), TunedPersonal(personal, log, release.model) as tuned:
             device = KeyboardDevice(
                 data_directory=data_dir,
                 log=log,
                 diary=diary,
                 predictor=release.predictor(personal=personal, blocked=blocked),
-                personal=personal,
+                personal=tuned,
                 model_version=release.manifest.model_version,
                 privacy=privacy_line(release.privacy_statement),
             )
-        yield create_keyboard_app(device, token)
+            yield create_keyboard_app(device, token)
 
 
 def kept_release(data_dir: Path, population: str | None, public_key: Path | None) -> Release | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from device_runtime.storage.files import UnusableKey
 from device_runtime.suggestions.next_word import NextWordModel, never
 from device_runtime.suggestions.personal.blend import Blend
 from device_runtime.suggestions.personal.cache import PersonalCache
@@ -176,7 +177,7 @@ class PersonalModel:
             self._forget()
             if sealed is not None:
                 self._take_over(sealed)
-        except (sqlite3.Error, msgspec.DecodeError, DamagedLayer) as error:
+        except (sqlite3.Error, OSError, UnusableKey, msgspec.DecodeError, DamagedLayer) as error:
             _logger.warning("personalisation is off, its log failed: %s", type(error).__name__)
             self._forget()
             return False
