@@ -1,4 +1,4 @@
-"""Personalisation for a person who only types: the page tunes it in the background, as the daemon does after a release."""
+"""Personal suggestions for who only types: the page tunes them in the background, as the daemon does at night."""
 
 import logging
 import sqlite3
