@@ -42,7 +42,8 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     Args:
       path: replaced if it exists.
       content: the whole file.
-      durable: wait for the disk; needless for what is checked when it is read and can be had again.
+      durable: wait for the disk, so that not even a power cut undoes it; needless for what is checked when it is read
+        and can be had again.
 
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -55,6 +56,17 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    if durable:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """A file's name lies in its directory, which reaches the disk in its own time."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 @contextlib.contextmanager

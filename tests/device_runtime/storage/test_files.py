@@ -1,3 +1,4 @@
+import os
 import secrets
 import stat
 import time
@@ -102,3 +103,15 @@ def test_lock_is_held_by_one_and_given_back(tmp_path):
 
 def test_private_directory_is_for_its_owner(tmp_path):
     assert stat.S_IMODE(private_directory(tmp_path / "data").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("durable", "synced"), [(True, ["file", "directory"]), (False, [])])
+def test_the_name_reaches_the_disk_after_the_content(*, tmp_path, monkeypatch, durable, synced):
+    order = []
+
+    def note(descriptor):
+        order.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomically(tmp_path / "promise", b"kept", durable=durable)
+    assert order == synced
