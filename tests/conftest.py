@@ -6,6 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A slow machine fails no test: speed is measured in `keychorus bench`.
+settings.register_profile("keychorus", settings.default, deadline=None)
+settings.load_profile("keychorus")
 
 _MARK = "KEYCHORUS_TEST_SESSION"
 _GRACE_S = 10.0
