@@ -16,6 +16,7 @@ from aggregation_service import operations
 from aggregation_service.clock import ClockError
 from aggregation_service.config import CONFIG_VARIABLE, ConfigError, load_config
 from aggregation_service.privacy.ledger import UnknownEvent
+from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.database import OutdatedDatabase
 from aggregation_service.summaries import PopulationSummary
@@ -145,8 +146,7 @@ def task_create(
             training_graph=graph_path.read_bytes(),
             checkpoint=weights,
             parameters=msgspec.convert(parameters, RoundParameters),
-            server_momentum=server_momentum,
-            server_learning_rate=server_learning_rate,
+            optimizer=ServerMomentum(momentum=server_momentum, learning_rate=server_learning_rate),
             vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
     click.echo(f"{population_name} trains from model version {version}")

@@ -4,18 +4,17 @@ A crash between any two of these may waste privacy budget and never under-report
 before anything computed from the noised sum is.
 """
 
-import numpy as np
-
 from aggregation_service.logs import log_event
 from aggregation_service.privacy.gaussian import noised_sum
 from aggregation_service.privacy.ledger import GaussianSumReleased
 from aggregation_service.rounds.accumulator import SumArray, TakenSum
+from aggregation_service.rounds.optimizer import decode_state, encode_state
 from aggregation_service.storage.books import append_event
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.models import Checkpoint, add_checkpoint, newest_checkpoint
 from aggregation_service.storage.rounds import RoundRecord, save_round
-from protocol.weights import FloatArray, check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
+from protocol.weights import check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
 
 
 class CloseError(Exception):
@@ -44,11 +43,11 @@ def close_round(database: Database, record: RoundRecord, taken: TakenSum, now: f
         append_event(connection, record.population, _event(record), now)
     # A fixed divisor, not the number of reports: that number depends on who took part, and is not noised.
     # (McMahan et al. 2018, arXiv 1710.06963, section 3.2, the fixed-denominator estimator)
-    content, velocity = _next_checkpoint(database, record, noised / privacy.report_goal)
+    content, state = _next_checkpoint(database, record, noised / privacy.report_goal)
     with database.write() as connection:
         if not save_round(connection, record):
             raise CloseError("the round was ended while it was being closed")
-        version = add_checkpoint(connection, record.population, content=content, velocity=velocity, now=now)
+        version = add_checkpoint(connection, record.population, content=content, optimizer_state=state, now=now)
     log_event("round_closed", round=record.id, reports=record.state.reported, model_version=version)
 
 
@@ -65,14 +64,15 @@ def _event(record: RoundRecord) -> GaussianSumReleased:
 
 
 def _next_checkpoint(database: Database, record: RoundRecord, average: SumArray) -> tuple[bytes, bytes]:
-    """Steps the optimiser; returns the new checkpoint file and the velocity's bytes."""
+    """Steps the optimiser; returns the new checkpoint file and its state's bytes."""
     specs = record.task.plan.tensors
     checkpoint, content = _newest(database, record.population)
     weights = flatten(decode_checkpoint(content, specs), specs)
-    step = record.task.optimizer.step(weights, _velocity(checkpoint, weights), average)
+    optimizer = record.task.optimizer
+    step = optimizer.step(weights, decode_state(optimizer, checkpoint.optimizer_state, weights.size), average)
     stepped = unflatten(step.weights, specs)
     check_weights(stepped, specs)
-    return encode_checkpoint(stepped), step.velocity.astype("<f4", copy=False).tobytes()
+    return encode_checkpoint(stepped), encode_state(step.state)
 
 
 def _newest(database: Database, population: str) -> tuple[Checkpoint, bytes]:
@@ -82,9 +82,3 @@ def _newest(database: Database, population: str) -> tuple[Checkpoint, bytes]:
     if checkpoint is None or content is None:
         raise CloseError(f"population {population} has no checkpoint")
     return checkpoint, content
-
-
-def _velocity(checkpoint: Checkpoint, weights: FloatArray) -> FloatArray:
-    if checkpoint.velocity is None:
-        return np.zeros_like(weights)
-    return np.frombuffer(checkpoint.velocity, "<f4")

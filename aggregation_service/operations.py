@@ -22,7 +22,7 @@ from aggregation_service.config import (
 )
 from aggregation_service.logs import log_event
 from aggregation_service.privacy.statement import PrivacyStatement, make_statement, untrained_statement
-from aggregation_service.rounds.optimizer import ServerMomentum
+from aggregation_service.rounds.optimizer import ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.rounds.state import AbandonReason, abandon
 from aggregation_service.service import clock_of
@@ -133,8 +133,7 @@ def create_task(
     training_graph: bytes,
     checkpoint: Weights | None,
     parameters: RoundParameters,
-    server_momentum: float,
-    server_learning_rate: float,
+    optimizer: ServerOptimizer,
     vocabulary: bytes | None = None,
 ) -> int:
     """Makes a task the one that the population trains; a round that is open is abandoned, in the open.
@@ -147,8 +146,7 @@ def create_task(
       checkpoint: the weights to start from, which become the next model version (the first is 0); None to go on from
         the population's newest, optimiser state included.
       parameters: what a round does beside the plan.
-      server_momentum: in [0, 1).
-      server_learning_rate: > 0.
+      optimizer: the server's.
       vocabulary: a file that devices train with, opaque here; named "vocabulary" in the rounds' manifests unless None.
 
     Returns:
@@ -158,14 +156,12 @@ def create_task(
       OperationError: unknown population, too many `minimum_reports`, nothing to start from, or a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
-      ValueError: a server parameter out of its bound.
 
     """
     plan = decode_plan(encode_plan(plan))  # a plan made in a program was not checked against the devices' bounds yet
     _check_goal(parameters, plan.privacy.report_goal)
     _check_size("training_graph", training_graph)
     _check_size("vocabulary", vocabulary)
-    optimizer = ServerMomentum(momentum=server_momentum, learning_rate=server_learning_rate)
     if checkpoint is not None:
         check_weights(checkpoint, plan.tensors)
     now = clock_of(config).now()
@@ -184,7 +180,7 @@ def create_task(
         )
         if checkpoint is not None:
             content = encode_checkpoint(checkpoint)
-            return models.add_checkpoint(connection, population, content=content, velocity=None, now=now)
+            return models.add_checkpoint(connection, population, content=content, optimizer_state=None, now=now)
         return _read_checkpoint(connection, population, plan)[0]
 
 
@@ -246,7 +242,7 @@ def publish_release(
             created_at=int(now),
             files={name: put_file(connection, content) for name, content in files.items()},
         )
-        books.add_release(connection, population, sign_manifest(manifest, key), now)
+        books.add_release(connection, population, version, sign_manifest(manifest, key), now)
     log_event("release_published", population=population, model_version=version)
     return manifest
 

@@ -71,8 +71,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def num_weights(self) -> int:
-        """Length of an update: the elements of all tensors, in the plan's order."""
+        """The elements of all tensors, in the plan's order."""
         return sum(spec.size for spec in self.tensors)
+
+    @property
+    def update_size(self) -> int:
+        """Length of the vector that a device reports."""
+        return self.num_weights
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -33,6 +33,8 @@ PACKAGES: dict[str, set[str]] = {
     | COMMAND_LINE,
     "aggregation_service": {"numpy", "msgspec", "cryptography", "flask", "werkzeug", "gunicorn"}
     | {"sqlalchemy", "alembic", "psycopg", "dp_accounting"}
+    | {"argon2", "flask_limiter", "flask_login", "flask_wtf", "wtforms", "jwt"}  # operators and attestation
+    | {"prometheus_client", "pygal", "structlog"}
     | COMMAND_LINE,
     "model": {"numpy", "msgspec", "cryptography", "tensorflow", "wordfreq"} | COMMAND_LINE,
     "evaluation": {"numpy", "msgspec", "tensorflow", "matplotlib", "jinja2", "chitchat_dataset"} | COMMAND_LINE,

@@ -20,6 +20,7 @@ from recording_proxy import recording_proxy
 
 from aggregation_service import operations
 from aggregation_service.config import load_config
+from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from device_runtime.releases.release import save_release
 from device_runtime.typing_log import TypingLog
@@ -87,8 +88,7 @@ def service(tmp_path_factory, vocabulary, weights):
         training_graph=export_training_graph(shape, batch_size=4, sequence_length=6),
         checkpoint=weights,
         parameters=RoundParameters(minimum_reports=1, over_selection=1.0),
-        server_momentum=0.9,
-        server_learning_rate=1.0,
+        optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
         vocabulary=vocabulary.model,
     )
     with running_service(paths.config_path, folder / "service.log") as running:

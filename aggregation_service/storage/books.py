@@ -69,10 +69,13 @@ def list_events(connection: Connection, population: str) -> list[LedgerEvent]:
     return [decode_event(text) for text in connection.scalars(ordered)]
 
 
-def add_release(connection: Connection, population: str, manifest: SignedManifest, now: float) -> None:
+def add_release(
+    connection: Connection, population: str, model_version: int, manifest: SignedManifest, now: float
+) -> None:
     """Makes a release the population's newest."""
     row: dict[str, Any] = {
         "population": population,
+        "model_version": model_version,
         "manifest": manifest.manifest,
         "signature": manifest.signature,
         "created_at": now,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, select, update
 
-from aggregation_service.rounds.optimizer import ServerMomentum
+from aggregation_service.policy import PopulationPolicy
+from aggregation_service.rounds.optimizer import ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.files import put_file
 from aggregation_service.storage.tables import checkpoints, files, populations, tasks
@@ -24,7 +25,7 @@ class Task:
     training_graph_sha256: str
     vocabulary_sha256: str | None
     parameters: RoundParameters
-    optimizer: ServerMomentum
+    optimizer: ServerOptimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +34,7 @@ class Checkpoint:
 
     model_version: int
     file_sha256: str
-    velocity: bytes | None
+    optimizer_state: bytes | None
 
 
 def add_population(connection: Connection, name: str, now: float) -> None:
@@ -44,6 +45,18 @@ def add_population(connection: Connection, name: str, now: float) -> None:
 def has_population(connection: Connection, name: str) -> bool:
     """Whether a population exists."""
     return connection.scalar(select(populations.c.name).where(populations.c.name == name)) is not None
+
+
+def get_policy(connection: Connection, name: str) -> PopulationPolicy:
+    """A population's policy."""
+    text = connection.execute(select(populations.c.policy).where(populations.c.name == name)).scalar_one()
+    return msgspec.json.decode(text, type=PopulationPolicy)
+
+
+def set_policy(connection: Connection, name: str, policy: PopulationPolicy) -> None:
+    """Replaces a population's policy; whoever calls writes it into the audit log."""
+    text = msgspec.json.encode(policy).decode()
+    connection.execute(update(populations).where(populations.c.name == name).values(policy=text))
 
 
 def list_populations(connection: Connection) -> list[str]:
@@ -59,7 +72,7 @@ def add_task(
     training_graph: bytes,
     vocabulary: bytes | None,
     parameters: RoundParameters,
-    optimizer: ServerMomentum,
+    optimizer: ServerOptimizer,
     now: float,
 ) -> None:
     """Makes a task the population's newest, which is the one it trains."""
@@ -69,8 +82,7 @@ def add_task(
         "training_graph_sha256": put_file(connection, training_graph).sha256,
         "vocabulary_sha256": None if vocabulary is None else put_file(connection, vocabulary).sha256,
         "parameters": msgspec.json.encode(parameters).decode(),
-        "server_momentum": optimizer.momentum,
-        "server_learning_rate": optimizer.learning_rate,
+        "optimizer": msgspec.json.encode(optimizer).decode(),
         "created_at": now,
     }
     connection.execute(tasks.insert().values(row))
@@ -95,7 +107,7 @@ def get_task(connection: Connection, task_id: int) -> Task:
         training_graph_sha256=row.training_graph_sha256,
         vocabulary_sha256=row.vocabulary_sha256,
         parameters=msgspec.json.decode(row.parameters, type=RoundParameters),
-        optimizer=ServerMomentum(momentum=row.server_momentum, learning_rate=row.server_learning_rate),
+        optimizer=msgspec.json.decode(row.optimizer, type=ServerOptimizer),
     )
 
 
@@ -105,7 +117,7 @@ def newest_checkpoint(connection: Connection, population: str) -> Checkpoint | N
     row = connection.execute(versions.order_by(checkpoints.c.model_version.desc()).limit(1)).one_or_none()
     if row is None:
         return None
-    return Checkpoint(model_version=row.model_version, file_sha256=row.file_sha256, velocity=row.velocity)
+    return Checkpoint(model_version=row.model_version, file_sha256=row.file_sha256, optimizer_state=row.optimizer_state)
 
 
 def has_checkpoint(connection: Connection, population: str, model_version: int) -> bool:
@@ -115,7 +127,7 @@ def has_checkpoint(connection: Connection, population: str, model_version: int) 
 
 
 def add_checkpoint(
-    connection: Connection, population: str, *, content: bytes, velocity: bytes | None, now: float
+    connection: Connection, population: str, *, content: bytes, optimizer_state: bytes | None, now: float
 ) -> int:
     """Stores the next model version and drops the optimiser state of the one before.
 
@@ -125,12 +137,12 @@ def add_checkpoint(
     """
     previous = newest_checkpoint(connection, population)
     version = 0 if previous is None else previous.model_version + 1
-    connection.execute(update(checkpoints).where(checkpoints.c.population == population).values(velocity=None))
+    connection.execute(update(checkpoints).where(checkpoints.c.population == population).values(optimizer_state=None))
     row = {
         "population": population,
         "model_version": version,
         "file_sha256": put_file(connection, content).sha256,
-        "velocity": velocity,
+        "optimizer_state": optimizer_state,
         "created_at": now,
     }
     connection.execute(checkpoints.insert().values(row))

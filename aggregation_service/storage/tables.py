@@ -29,7 +29,7 @@ metadata = MetaData(
     }
 )
 
-ONE_OPEN_ROUND = text("phase IN ('selection', 'reporting')")
+ONE_OPEN_ROUND = text("phase IN ('selection', 'reporting', 'closing')")
 
 
 def _population(*, primary_key: bool = False) -> Column[str]:
@@ -44,6 +44,7 @@ populations = Table(
     "populations",
     metadata,
     Column("name", String(63), primary_key=True),
+    Column("policy", Text, nullable=False, server_default="{}"),
     Column("created_at", Float, nullable=False),
 )
 
@@ -56,29 +57,35 @@ files = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
-# Rows never change: a round's parameters are frozen by naming its task.
+# Only `ended_*` ever changes: a round's parameters are frozen by naming its task.
 tasks = Table(
     "tasks",
     metadata,
     Column("id", Integer, primary_key=True),
     _population(),
+    Column("kind", String(16), nullable=False, server_default="training"),
     _file("plan_sha256"),
     _file("training_graph_sha256"),
     _file("vocabulary_sha256", nullable=True),
     Column("parameters", Text, nullable=False),
-    Column("server_momentum", Float, nullable=False),
-    Column("server_learning_rate", Float, nullable=False),
+    Column("optimizer", Text, nullable=False),
+    Column("candidate_version", BigInteger),
+    Column("baseline_version", BigInteger),
+    Column("ended_at", Float),
+    Column("ended_because", String(32)),
     Column("created_at", Float, nullable=False),
 )
 
-# The optimiser's velocity is kept with the newest version only.
+# `file_sha256` is the exact float32 checkpoint, `served_sha256` what devices download. The optimiser's state is kept
+# with the newest version only.
 checkpoints = Table(
     "checkpoints",
     metadata,
     _population(primary_key=True),
     Column("model_version", BigInteger, primary_key=True, autoincrement=False),
     _file("file_sha256"),
-    Column("velocity", LargeBinary),
+    _file("served_sha256", nullable=True),
+    Column("optimizer_state", LargeBinary),
     Column("created_at", Float, nullable=False),
 )
 
@@ -102,6 +109,8 @@ rounds = Table(
     Column("shortened", Integer, nullable=False),
     Column("bytes_up", BigInteger, nullable=False),
     Column("max_participations", Integer, nullable=False),
+    Column("sealing_key", LargeBinary(32)),
+    Column("result", Text),
     UniqueConstraint("population", "number"),
     Index("one_open_round", "population", unique=True, sqlite_where=ONE_OPEN_ROUND, postgresql_where=ONE_OPEN_ROUND),
 )
@@ -119,6 +128,84 @@ assignments = Table(
     UniqueConstraint("round_id", "device_id"),
 )
 
+# Sums of what one worker process accepted in a round, sealed to the round's key, which is in no table.
+partial_sums = Table(
+    "partial_sums",
+    metadata,
+    Column("round_id", String(32), ForeignKey("rounds.id"), primary_key=True),
+    Column("worker_id", String(32), primary_key=True),
+    Column("num_updates", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+# One row: who coordinates. A coordinator that finds another epoch than its own was deposed, and stops.
+coordinator = Table(
+    "coordinator",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", String(128), nullable=False),
+    Column("since", Float, nullable=False),
+)
+
+# Whom the population's devices are, by the key that signs their requests.
+devices = Table(
+    "devices",
+    metadata,
+    _population(primary_key=True),
+    Column("device_id", String(32), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False),
+    Column("enrolled_by", String(64), nullable=False),
+    Column("enrolled_at", Float, nullable=False),
+    Column("revoked_at", Float),
+)
+
+# Signed requests that were served already; a row may go once its time has left the replay window.
+nonces = Table(
+    "nonces",
+    metadata,
+    Column("device_id", String(32), primary_key=True),
+    Column("nonce", String(32), primary_key=True),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+# Rights to enrol, each kept as its SHA-256.
+enrolment_tokens = Table(
+    "enrolment_tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _population(),
+    Column("token_sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("uses_left", Integer, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("created_by", String(63), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+operators = Table(
+    "operators",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("password_hash", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("disabled_at", Float),
+)
+
+# Append-only; each row holds the SHA-256 of the one before, so that none can be changed or left out unnoticed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("actor", String(63), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("details", Text, nullable=False),
+    Column("previous_sha256", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
 # What minimum separation and the worst device's privacy are computed from.
 participation = Table(
     "participation",
@@ -128,6 +215,7 @@ participation = Table(
     Column("last_seen_at", Float, nullable=False),
     Column("last_selected_at", Float),
     Column("reported", Integer, nullable=False),
+    Column("runtime", String(64)),
 )
 
 # Append-only.
@@ -145,6 +233,10 @@ releases = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _population(),
+    Column("model_version", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False, server_default="released"),
+    Column("rollout_percent", Integer, nullable=False, server_default="100"),
+    Column("decision", Text),
     Column("manifest", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),

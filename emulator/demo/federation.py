@@ -109,8 +109,7 @@ class Federation:
             training_graph=training_graph,
             checkpoint=weights,
             parameters=self._settings.parameters,
-            server_momentum=self._settings.server_momentum,
-            server_learning_rate=self._settings.server_learning_rate,
+            optimizer=self._settings.optimizer,
         )
         with running_service(self._paths.config_path, self._folder / "service.log") as service:
             yield service

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aggregation_service.rounds.optimizer import ServerMomentum, ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from emulator.trace import HOUR_S
 from model.network import FULL, SMALL, NetworkShape
@@ -27,8 +28,7 @@ class DemoSettings:
       parameters: of each round, beside the plan.
       plan_training: of each device.
       plan_privacy: of each round.
-      server_momentum: of the server's optimiser.
-      server_learning_rate: of the server's optimiser.
+      optimizer: the server's.
       averaged_checkpoints: how many of the newest make the model that is released.
       vanish_rate: share of selected devices that vanish; production saw 0.06 to 0.10 (arXiv 1902.01046, section 9).
       test_messages_per_held_out: newest messages of each held-out sender that are scored.
@@ -53,8 +53,7 @@ class DemoSettings:
     parameters: RoundParameters
     plan_training: TrainingParameters
     plan_privacy: PrivacyParameters
-    server_momentum: float = 0.9
-    server_learning_rate: float = 1.0
+    optimizer: ServerOptimizer = ServerMomentum(momentum=0.9, learning_rate=1.0)  # noqa: RUF009  # frozen
     averaged_checkpoints: int
     vanish_rate: float = 0.08
     test_messages_per_held_out: int

@@ -16,6 +16,7 @@ from aggregation_service import operations
 from aggregation_service.app import create_app
 from aggregation_service.clock import set_file_clock
 from aggregation_service.config import ServiceConfig, load_config
+from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.service import Service
 from protocol import routes
@@ -74,8 +75,7 @@ class Rehearsal:
             training_graph=b"TFL3 opaque here",
             checkpoint=weights,
             parameters=RoundParameters(**{"minimum_reports": 1, **parameters}),
-            server_momentum=momentum,
-            server_learning_rate=rate,
+            optimizer=ServerMomentum(momentum=momentum, learning_rate=rate),
         )
         return weights
 

@@ -56,8 +56,8 @@ def test_momentum_carries_from_round_to_round(rehearsal: Any, plans: Any) -> Non
     assert version == 4
     np.testing.assert_allclose(found, weights, rtol=0, atol=1e-5)
     with rehearsal.service.database.read() as connection:
-        kept = connection.scalars(select(checkpoints.c.velocity).order_by(checkpoints.c.model_version)).all()
-    assert [velocity is None for velocity in kept] == [True] * 4 + [False]
+        kept = connection.scalars(select(checkpoints.c.optimizer_state).order_by(checkpoints.c.model_version)).all()
+    assert [state is None for state in kept] == [True] * 4 + [False]
 
 
 def test_the_noise_on_the_average_has_the_plans_deviation(rehearsal: Any, plans: Any) -> None:

@@ -10,6 +10,7 @@ from aggregation_service.app import create_app
 from aggregation_service.config import ConfigError
 from aggregation_service.operations import OperationError
 from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.database import OutdatedDatabase
 from protocol import routes
@@ -60,8 +61,7 @@ def test_a_task_goes_on_from_the_newest_weights(rehearsal: Any, plan: Plan) -> N
         training_graph=b"another graph",
         checkpoint=None,
         parameters=RoundParameters(minimum_reports=1),
-        server_momentum=0.9,
-        server_learning_rate=1.0,
+        optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
     )
     found_version, found = operations.current_checkpoint(rehearsal.config, POPULATION)
     assert (version, found_version) == (0, 0)
@@ -94,8 +94,7 @@ def test_weights_that_do_not_fit_are_refused(rehearsal: Any, plan: Plan, spoil: 
             training_graph=b"graph",
             checkpoint=weights,
             parameters=RoundParameters(minimum_reports=1),
-            server_momentum=0.0,
-            server_learning_rate=1.0,
+            optimizer=ServerMomentum(momentum=0.0, learning_rate=1.0),
         )
 
 
@@ -110,8 +109,7 @@ def test_a_vocabulary_is_named_in_the_manifest_and_served(rehearsal: Any, plan: 
             training_graph=b"graph",
             checkpoint=weights,
             parameters=RoundParameters(minimum_reports=1),
-            server_momentum=0.0,
-            server_learning_rate=1.0,
+            optimizer=ServerMomentum(momentum=0.0, learning_rate=1.0),
             vocabulary=vocabulary,
         )
 

@@ -11,7 +11,7 @@ def test_against_a_loop_written_by_hand() -> None:
     expected_weights, expected_velocity = weights.tolist(), [0.0] * 50
     for _ in range(10):
         average = generator.normal(size=50)
-        weights, velocity = ServerMomentum(momentum=0.9, learning_rate=0.7).step(weights, velocity, average)
+        weights, (velocity,) = ServerMomentum(momentum=0.9, learning_rate=0.7).step(weights, (velocity,), average)
         for i in range(50):
             expected_velocity[i] = 0.9 * expected_velocity[i] + average[i]
             expected_weights[i] += 0.7 * expected_velocity[i]
@@ -22,7 +22,7 @@ def test_against_a_loop_written_by_hand() -> None:
 
 def test_without_momentum_it_is_plain_averaging_and_changes_no_argument() -> None:
     weights, velocity, average = np.ones(3, np.float32), np.full(3, 5, np.float32), np.full(3, 0.25)
-    step = ServerMomentum(momentum=0, learning_rate=1).step(weights, velocity, average)
+    step = ServerMomentum(momentum=0, learning_rate=1).step(weights, (velocity,), average)
     assert step.weights.tolist() == [1.25] * 3
     assert (weights == 1).all()
     assert (velocity == 5).all()

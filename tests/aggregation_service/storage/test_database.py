@@ -45,7 +45,7 @@ def test_sqlite_is_set_up_to_keep_what_it_confirmed(database: Database) -> None:
 def test_foreign_keys_hold(database: Database) -> None:
     upgrade(database)
     row = {"population": "nobody", "plan_sha256": "0", "training_graph_sha256": "0", "parameters": ""}
-    numbers = {"server_momentum": 0.0, "server_learning_rate": 1.0, "created_at": 0.0}
+    numbers = {"optimizer": "{}", "created_at": 0.0}
     with pytest.raises(IntegrityError), database.write() as connection:
         connection.execute(tasks.insert().values({**row, **numbers}))
 
