@@ -50,8 +50,8 @@ def _upgrade_tasks() -> None:
 
 def _write_optimizers() -> None:
     """Two columns become one value of JSON, as `rounds.optimizer` reads it."""
-    columns: list[sa.ColumnClause[object]] = [sa.column(name) for name in ("id", "optimizer", "server_momentum", "server_learning_rate")]
-    tasks = sa.table("tasks", *columns)
+    names = ("id", "optimizer", "server_momentum", "server_learning_rate")
+    tasks = sa.table("tasks", *(sa.column(name) for name in names))
     connection = op.get_bind()
     for row in connection.execute(sa.select(tasks)).all():
         value = {"kind": "momentum", "learning_rate": row.server_learning_rate, "momentum": row.server_momentum}
