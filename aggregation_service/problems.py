@@ -2,10 +2,11 @@
 
 from http import HTTPStatus
 
-from flask import Flask, Response, g
-from sqlalchemy.exc import SQLAlchemyError
+from flask import Flask, Response, g, request
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
+from aggregation_service import metrics
 from aggregation_service.logs import log, log_event
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.resources.bodies import discard_body
@@ -30,9 +31,22 @@ _STATUS = {
     RefusalKind.UNKNOWN_POPULATION: HTTPStatus.NOT_FOUND,
     RefusalKind.UNKNOWN_FILE: HTTPStatus.NOT_FOUND,
     RefusalKind.NO_RELEASE: HTTPStatus.NOT_FOUND,
+    RefusalKind.UNKNOWN_DEVICE: HTTPStatus.FORBIDDEN,
+    RefusalKind.REVOKED_DEVICE: HTTPStatus.FORBIDDEN,
+    RefusalKind.WRONG_SIGNATURE: HTTPStatus.FORBIDDEN,
+    RefusalKind.WRONG_DEVICE: HTTPStatus.FORBIDDEN,
+    RefusalKind.CLOCK_SKEW: HTTPStatus.FORBIDDEN,
+    RefusalKind.REPEATED_NONCE: HTTPStatus.CONFLICT,
+    RefusalKind.BODY_DIGEST: HTTPStatus.BAD_REQUEST,
+    RefusalKind.ENROLMENT_REFUSED: HTTPStatus.FORBIDDEN,
+    RefusalKind.NOT_LOGGED_IN: HTTPStatus.UNAUTHORIZED,
+    RefusalKind.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
+    RefusalKind.TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
     RefusalKind.UNKNOWN_ADDRESS: HTTPStatus.NOT_FOUND,
     RefusalKind.METHOD_NOT_ALLOWED: HTTPStatus.METHOD_NOT_ALLOWED,
     RefusalKind.BAD_REQUEST: HTTPStatus.BAD_REQUEST,
+    RefusalKind.TIMED_OUT: HTTPStatus.REQUEST_TIMEOUT,
+    RefusalKind.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     RefusalKind.INTERNAL_ERROR: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -43,15 +57,23 @@ _KIND_OF_STATUS = {
 }
 
 
+def status_of(kind: RefusalKind) -> HTTPStatus:
+    """The status that a refusal of this kind is answered with."""
+    return _STATUS[kind]
+
+
 def install(app: Flask) -> None:
     """Makes every error of `app`, its own and Flask's, a problem."""
-    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(Refused, refuse)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(DataError, _data_error)
     app.register_error_handler(Exception, _internal_error)
 
 
-def _refused(error: Refused) -> Response:
+def refuse(error: Refused) -> Response:
+    """Answers the current request by a problem, and counts it."""
     response = _problem(error.kind, _STATUS[error.kind], error.detail)
+    response.headers.update(error.headers)
     if error.kind is RefusalKind.MISSING_TOKEN:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
@@ -66,6 +88,13 @@ def _http_error(error: HTTPException) -> Response:
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def _data_error(_error: DataError) -> Response:
+    """What no column can hold, such as text with a zero byte on PostgreSQL: nothing was ever stored under it."""
+    if "\0" in request.path:
+        return _problem(RefusalKind.UNKNOWN_ADDRESS, HTTPStatus.NOT_FOUND, "There is no such address.")
+    return _problem(RefusalKind.BAD_REQUEST, HTTPStatus.BAD_REQUEST, "The request has a value that cannot be stored.")
 
 
 def _internal_error(error: Exception) -> Response:
@@ -89,6 +118,9 @@ def _problem(kind: RefusalKind, status: HTTPStatus, detail: str) -> Response:
 def _count(kind: RefusalKind) -> None:
     """Counts a refusal; a database that fails must not turn a refusal into a failure."""
     population = g.get("population", "")
+    metrics.refused(kind)
+    if kind is RefusalKind.TOO_MANY_REQUESTS:
+        return  # a flood must reach neither the log nor the database
     log_event("refused", kind=kind, population=population)
     try:
         with current_service().database.write() as connection:

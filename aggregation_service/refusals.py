@@ -1,5 +1,6 @@
 """Every way in which the service says no to a device: a closed list, so that refusals can be counted by kind."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -20,9 +21,22 @@ class RefusalKind(StrEnum):
     UNKNOWN_POPULATION = "unknown_population"
     UNKNOWN_FILE = "unknown_file"
     NO_RELEASE = "no_release"
+    UNKNOWN_DEVICE = "unknown_device"
+    REVOKED_DEVICE = "revoked_device"
+    WRONG_SIGNATURE = "wrong_signature"
+    WRONG_DEVICE = "wrong_device"
+    CLOCK_SKEW = "clock_skew"
+    REPEATED_NONCE = "repeated_nonce"
+    BODY_DIGEST = "body_digest"
+    ENROLMENT_REFUSED = "enrolment_refused"
+    NOT_LOGGED_IN = "not_logged_in"
+    NOT_ALLOWED = "not_allowed"
+    TOO_MANY_REQUESTS = "too_many_requests"
     UNKNOWN_ADDRESS = "unknown_address"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     BAD_REQUEST = "bad_request"
+    TIMED_OUT = "timed_out"
+    UNAVAILABLE = "unavailable"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -32,10 +46,12 @@ class Refused(Exception):
     Attributes:
       kind: why.
       detail: one sentence for whoever reads the device's log; never quotes what the device sent.
+      headers: that the answer carries beside its body.
 
     """
 
-    def __init__(self, kind: RefusalKind, detail: str) -> None:
+    def __init__(self, kind: RefusalKind, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
+        self.headers = dict(headers or {})

@@ -1,6 +1,8 @@
 """What an app holds: the database, the coordinator, the configuration."""
 
+import os
 import secrets
+import socket
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,9 +10,13 @@ from flask import current_app, g
 
 from aggregation_service.clock import Clock, FileClock, SystemClock
 from aggregation_service.config import ServiceConfig, load_signing_key
-from aggregation_service.coordinator import Coordinator
+from aggregation_service.coordination.coordinator import Coordinator
+from aggregation_service.coordination.leading import LeaderSettings
+from aggregation_service.coordination.running import CoordinatorThread
+from aggregation_service.identity.attestation import AttestationVerifier, SignedJwtVerifier
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.storage.database import Database, check_is_current
+from aggregation_service.storage.leadership import Leadership
 from aggregation_service.storage.models import has_population
 
 EXTENSION = "keychorus"
@@ -18,34 +24,47 @@ EXTENSION = "keychorus"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """One running service."""
+    """One of the service's processes. `thread` leads in the background; it runs only in a server, once started."""
 
     config: ServiceConfig
     database: Database
     coordinator: Coordinator
+    thread: CoordinatorThread
+    attestation: AttestationVerifier | None = None
 
     def close(self) -> None:
-        """Closes the database; sums in memory are gone, and their rounds will be abandoned."""
+        """Lets another process lead, and closes the database. What this process summed is stored already."""
+        self.thread.stop()
+        self.coordinator.close()
         self.database.close()
 
 
 def start_service(config: ServiceConfig) -> Service:
-    """Opens everything that `config` names.
+    """Opens everything that `config` names, and leads if nobody else does.
 
     Raises:
-      ConfigError: no signing key, or one that others may read.
+      ConfigError: no signing key, or one that others may read; a broken attestation key.
       OutdatedDatabase: the database was not migrated.
 
     """
     key = load_signing_key(config.signing_key_path)
+    attestation = None if config.attestation is None else SignedJwtVerifier(config.attestation)
     database = Database(config.database_url)
     try:
         check_is_current(database)
+        settings = LeaderSettings(signing_key=key, privacy_delta=config.privacy_delta)
+        coordinator = _coordinator(config, database, settings)
+        coordinator.tick()
     except Exception:
         database.close()
         raise
-    coordinator = Coordinator(database, clock_of(config), key, secrets.SystemRandom().random)
-    return Service(config=config, database=database, coordinator=coordinator)
+    return Service(
+        config=config,
+        database=database,
+        coordinator=coordinator,
+        thread=CoordinatorThread(coordinator),
+        attestation=attestation,
+    )
 
 
 def clock_of(config: ServiceConfig) -> Clock:
@@ -69,3 +88,10 @@ def require_population(name: str) -> None:
         if not has_population(connection, name):
             raise Refused(RefusalKind.UNKNOWN_POPULATION, "there is no such population")
     g.population = name
+
+
+def _coordinator(config: ServiceConfig, database: Database, settings: LeaderSettings) -> Coordinator:
+    clock = clock_of(config)
+    holder = f"{socket.gethostname()[:100]}:{os.getpid()}"
+    leadership = Leadership(database, holder, clock)
+    return Coordinator(database, clock, leadership, settings, secrets.SystemRandom().random)

@@ -3,6 +3,7 @@
 import msgspec
 
 from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
+from aggregation_service.privacy.ledger import ReleasesLost
 from aggregation_service.privacy.statement import finite_or_none
 from aggregation_service.rounds.state import AbandonReason, Phase
 from aggregation_service.storage import books, models, rounds
@@ -30,7 +31,14 @@ class RoundSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PopulationSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A population: its rounds, oldest first, and totals. `epsilon` and `rho` are by the ledger."""
+    """A population: its rounds, oldest first, and totals.
+
+    Attributes:
+      epsilon: what the worst device has spent by the ledger, None if there is no guarantee; `rho` likewise.
+      epsilon_budget: where training stops, None for no bound.
+      task_ended_because: why the newest training task ended; None while it runs, or if there is none.
+
+    """
 
     population: str
     model_version: int | None
@@ -41,6 +49,8 @@ class PopulationSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     epsilon: float | None
     delta: float
     rho: float | None
+    epsilon_budget: float | None = None
+    task_ended_because: models.EndReason | None = None
     refusals: dict[str, int]
     rounds: list[RoundSummary]
 
@@ -54,11 +64,12 @@ def summarise(database: Database, population: str, delta: float) -> PopulationSu
     """
     with database.read() as connection:
         records = rounds.list_rounds(connection, population)
-        spent = spent_on_worst_device(books.list_events(connection, population), delta)
-        checkpoint = models.newest_checkpoint(connection, population)
+        events = books.list_events(connection, population)
+        spent = spent_on_worst_device(events, delta)
+        task = models.newest_task(connection, population)
         return PopulationSummary(
             population=population,
-            model_version=None if checkpoint is None else checkpoint.model_version,
+            model_version=models.newest_version(connection, population),
             devices=books.count_devices(connection, population),
             reported=sum(record.state.reported for record in records),
             bytes_up=sum(record.bytes_up for record in records),
@@ -66,19 +77,22 @@ def summarise(database: Database, population: str, delta: float) -> PopulationSu
             epsilon=finite_or_none(spent.epsilon),
             delta=delta,
             rho=finite_or_none(spent.rho),
+            epsilon_budget=models.get_policy(connection, population).epsilon_budget,
+            task_ended_because=None if task is None else task.ended_because,
             refusals=books.list_refusals(connection, population),
-            rounds=_summarise_rounds(records, delta),
+            rounds=_summarise_rounds(records, [each for each in events if isinstance(each, ReleasesLost)], delta),
         )
 
 
-def _summarise_rounds(records: list[RoundRecord], delta: float) -> list[RoundSummary]:
+def _summarise_rounds(records: list[RoundRecord], lost: list[ReleasesLost], delta: float) -> list[RoundSummary]:
     """Charges every participation so far at the smallest noise so far, as the ledger's total is charged."""
     summaries = []
     least_noise = float("inf")
     for record in records:
         noise_multiplier = record.task.plan.privacy.noise_multiplier
         least_noise = min(least_noise, noise_multiplier)
-        spent = privacy_spent(least_noise, record.max_participations, delta)
+        lost_before = sum(each.num_releases for each in lost if each.after_round < record.number)
+        spent = privacy_spent(least_noise, record.max_participations + lost_before, delta)
         summaries.append(
             RoundSummary(
                 id=record.id,

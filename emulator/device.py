@@ -35,6 +35,7 @@ class World:
     service_url: str
     population: str
     public_key: str
+    enrolment_token: str
     vocabulary_path: Path
 
 
@@ -111,7 +112,10 @@ def run_step(
         jitter=random.Random(f"{device.index} {now}").random,  # noqa: S311  # spreads retries, guards nothing
     )
     enrolment = Enrolment(
-        service_url=world.service_url, population=world.population, public_key=decode_public_key(world.public_key)
+        service_url=world.service_url,
+        population=world.population,
+        public_key=decode_public_key(world.public_key),
+        token=world.enrolment_token,
     )
     with _typing_log(device, now) as log:
         outcome = Agent(environment, enrolment, log, _vocabulary(world.vocabulary_path)).step()

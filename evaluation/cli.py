@@ -1,6 +1,7 @@
 """The commands of this folder: `keychorus bench`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -62,6 +63,76 @@ def suggest(release: Path | None, repeats: int, as_json: bool) -> None:
         click.echo(msgspec.json.encode(result))
     else:
         runner.print_result(result, Console())
+
+
+_workers = click.option("--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="gunicorn's.")
+_database_url = click.option(
+    "--database-url", help="An empty PostgreSQL database, as postgresql://USER@HOST/NAME; without it, SQLite."
+)
+
+
+@bench.command()
+@click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True, help="Network.")
+@click.option("--repeats", type=click.IntRange(2, 1000), default=5, show_default=True, help="Rounds that count.")
+@click.option("--reports", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Of a round.")
+@click.option("--connections", type=click.IntRange(1, 256), default=16, show_default=True, help="At the same time.")
+@click.option(
+    "--format",
+    "update_format",
+    type=click.Choice(["int16", "float32"]),
+    default="int16",
+    show_default=True,
+    help="Of the updates.",
+)
+@_workers
+@_database_url
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def ingest(size: str, repeats: int, as_json: bool, **choices: Any) -> None:
+    """Updates that the real service accepts and sums, against numpy adding up the same bytes.
+
+    Real HTTP from enrolled devices that sign. Fails if a round's model is not exactly the sum of its reports.
+
+    Example: keychorus bench ingest --repeats 5 --reports 300
+    """
+    from evaluation.bench import runner
+    from evaluation.bench.ingest import Setting, run
+    from evaluation.bench.train_step import SIZES
+
+    result = run(Setting(shape=SIZES[size], **choices), repeats=repeats, console=Console(stderr=True))
+    if as_json:
+        click.echo(msgspec.json.encode(result))
+    else:
+        runner.print_result(result, Console())
+
+
+@bench.command("check-ins")
+@click.option("--devices", type=click.IntRange(1, 1_000_000), default=5000, show_default=True, help="That wait.")
+@click.option("--seconds", type=click.FloatRange(1), default=120.0, show_default=True, help="Of polling.")
+@click.option("--report-goal", type=click.IntRange(1), default=300, show_default=True, help="Of a round.")
+@click.option(
+    "--beat-s", type=click.FloatRange(1), default=60.0, show_default=True, help="How often a round may begin."
+)
+@click.option(
+    "--calls-per-second", type=click.FloatRange(0, min_open=True), help="Call at this even pace, not as steered."
+)
+@_workers
+@_database_url
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check_ins(as_json: bool, **choices: Any) -> None:
+    """Check-ins of thousands of waiting devices, in real time, at the pace that the service steers them to.
+
+    The figure is the 99th percentile, from the instant at which a call was due. Up to ten devices for each place in a
+    cohort (report goal times 1.3) are gathered in a tenth of a beat; more are spread.
+
+    Example: keychorus bench check-ins --devices 5000 --calls-per-second 100 --seconds 60
+    """
+    from evaluation.bench.check_ins import Setting, print_latencies, run
+
+    result = run(Setting(**choices), console=Console(stderr=True))
+    if as_json:
+        click.echo(msgspec.json.encode(result))
+    else:
+        print_latencies(result, Console())
 
 
 @bench.command()

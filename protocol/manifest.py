@@ -37,7 +37,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     the predictor's files.
 
     `model_version` counts the server's optimiser steps since the population began, so that a device can tell an older
-    model from a newer one.
+    model from a newer one. Releases of a population have strictly growing `created_at`.
+
+    `is_rollback` marks a release that goes back to the files, and so to the model version, of an earlier one: an
+    operator withdrew what came between. Only a release may have it, and no other bytes of a manifest show that the
+    field exists, so that devices of before it read all manifests but rollbacks.
     """
 
     format_version: Literal[1] = 1
@@ -46,6 +50,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_version: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     created_at: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     files: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_.]{0,63}\Z")], FileEntry]
+    is_rollback: Literal[True] | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.is_rollback is True and self.purpose != "release":
+            raise ValueError("is_rollback must be unset but in a release")
 
 
 class SignedManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -52,7 +52,7 @@ class ComeBack(Message, frozen=True, kw_only=True, tag_field="kind", tag="come_b
     """Service to device: not now; check in again after this many seconds (pace steering)."""
 
     reconnect_after_s: Seconds
-    reason: Literal["no_task", "cohort_full", "minimum_separation", "too_few_examples"]
+    reason: Literal["no_task", "no_round", "cohort_full", "minimum_separation", "too_few_examples"]
 
 
 CheckInAnswer = Selected | ComeBack

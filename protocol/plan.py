@@ -15,6 +15,9 @@ MAX_PLAN_BYTES = 64 * 1024
 MAX_WORDS_A_STEP = 16 * 1024
 """Bounds the memory of a training step: 10,000 float32 logits for each of this many words are 655 MB."""
 
+NUM_EVALUATION_SUMS = 7
+"""Length of what a device reports in an evaluation round: see `protocol.evaluation`."""
+
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
@@ -60,9 +63,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Everything of a round but the files: those are named by the manifest that also names this plan."""
 
     format_version: Literal[1] = 1
+    kind: Literal["training", "evaluation"] = "training"
+    """An evaluation reports hits and counts of the round's checkpoint, and trains nothing."""
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=256)]
     training: TrainingParameters
     privacy: PrivacyParameters
+    update_format: Literal["float32", "int16"] = "float32"
+    """How reports are written: see `protocol.update`."""
 
     def __post_init__(self) -> None:
         names = [spec.name for spec in self.tensors]
@@ -77,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def update_size(self) -> int:
         """Length of the vector that a device reports."""
-        return self.num_weights
+        return self.num_weights if self.kind == "training" else NUM_EVALUATION_SUMS
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -8,6 +8,11 @@ def check_ins(population: str) -> str:
     return f"{API}/populations/{population}/check-ins"
 
 
+def devices(population: str) -> str:
+    """POST `Enrol`, answered by `Enrolled`."""
+    return f"{API}/populations/{population}/devices"
+
+
 def file(sha256: str) -> str:
     """GET a file by its content's hash; it never changes, so it may be cached for ever."""
     return f"{API}/files/{sha256}"

@@ -1,6 +1,7 @@
 """Weights as named tensors (a checkpoint file) and as one flat vector (an update)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +22,38 @@ def encode_checkpoint(weights: Mapping[str, FloatArray]) -> bytes:
     return payload
 
 
+def encode_served(weights: Mapping[str, FloatArray]) -> bytes:
+    """Writes `weights` as a safetensors file of float16 tensors: half as long, for devices to train from.
+
+    Raises:
+      WrongContent: a weight is beyond +-65504, the largest float16.
+
+    """
+    with np.errstate(over="ignore"):  # found below
+        halves = {name: value.astype(np.float16) for name, value in weights.items()}
+    for name, value in halves.items():
+        if not np.isfinite(value).all():
+            raise WrongContent(f"{name} must be within the range of float16, +-65504")
+    payload: bytes = safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in halves.items()})
+    return payload
+
+
 def decode_checkpoint(payload: bytes, specs: Sequence[TensorSpec]) -> Weights:
-    """Reads a safetensors file that must hold exactly the tensors of `specs`, float32, finite.
+    """Reads a safetensors file that must hold exactly the tensors of `specs`, float32 or float16, finite.
+
+    Returns:
+      float32 tensors; widening float16 is exact.
 
     Raises:
       WrongContent: not a safetensors file, or tensors that do not fit `specs`, or NaN or infinity in them.
 
     """
     try:
-        tensors: Weights = safetensors.numpy.load(payload)
+        loaded: dict[str, npt.NDArray[Any]] = safetensors.numpy.load(payload)
     except (safetensors.SafetensorError, KeyError, ValueError):
         # KeyError: safetensors meets a dtype that numpy does not have, such as bfloat16.
         raise WrongContent("checkpoint must be a safetensors file of float32 tensors") from None
+    tensors = {name: _widened(value) for name, value in loaded.items()}
     check_weights(tensors, specs)
     return {spec.name: tensors[spec.name] for spec in specs}
 
@@ -52,6 +73,10 @@ def check_weights(weights: Mapping[str, npt.NDArray[np.generic]], specs: Sequenc
             raise WrongContent(f"{spec.name} must be float32 {list(spec.shape)}, got {value.dtype} {list(value.shape)}")
         if not np.isfinite(value).all():
             raise WrongContent(f"{spec.name} must be finite")
+
+
+def _widened(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def flatten(weights: Mapping[str, FloatArray], specs: Sequence[TensorSpec]) -> FloatArray:

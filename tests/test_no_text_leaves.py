@@ -5,6 +5,7 @@ A real service, the real daemon and the real keyboard page, each a process; a pr
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -91,8 +92,9 @@ def service(tmp_path_factory, vocabulary, weights):
         optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
         vocabulary=vocabulary.model,
     )
+    token = operations.create_enrolment_token(config, POPULATION, uses=1, days=1).token
     with running_service(paths.config_path, folder / "service.log") as running:
-        yield running, folder, paths
+        yield running, folder, paths, token
 
 
 @pytest.fixture(scope="module")
@@ -137,17 +139,18 @@ def post(address, path, message):
             return error.code, error.read()
 
 
-def run_daemon(url, public_key, data, log_path, *, steps):
+def run_daemon(url, public_key, data, log_path, *, steps, token=None):
     command = [KEYCHORUS, "device", "run", "--service", url, "--population", POPULATION, "--public-key", public_key]
     with log_path.open("ab") as log:
         options = ["--always-eligible", "--steps", str(steps), "--data-dir", data]
-        subprocess.run([*command, *options], stdout=log, stderr=log, check=False, timeout=120)
+        environment = os.environ | ({"KEYCHORUS_ENROLMENT_TOKEN": token} if token else {})
+        subprocess.run([*command, *options], stdout=log, stderr=log, check=False, timeout=120, env=environment)
 
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory, service, release):
     """A device that types, logs, trains, reports, and meets every kind of mishap; then everything it left behind."""
-    running, service_folder, paths = service
+    running, service_folder, paths, token = service
     folder = tmp_path_factory.mktemp("device")
     data, logs = folder / "data", folder / "logs"
     logs.mkdir()
@@ -166,7 +169,7 @@ def life(tmp_path_factory, service, release):
         suggested = [post(address, "suggestions", {"text": text[:-1]})[0] for text in TYPED]
     with recording_proxy(urlsplit(running.url).port) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
-        run_daemon(url, paths.public_key_path, data, logs / "daemon.log", steps=4)
+        run_daemon(url, paths.public_key_path, data, logs / "daemon.log", steps=5, token=token)
     lonely = folder / "lonely"
     with TypingLog(lonely / "typing_log.sqlite") as log:
         log.consent = True
@@ -201,6 +204,7 @@ def test_the_device_did_live(life):
     assert life["admitted"] == ["stored"] * len(TYPED)
     assert all(400 <= status < 500 for status, _ in life["refused"])
     assert set(life["suggested"]) == {200}
+    assert b"enrolled" in life["logs"]["daemon.log"]
     assert b"trained" in life["logs"]["daemon.log"]
     assert b"reported" in life["logs"]["daemon.log"]
     assert b"unavailable" in life["logs"]["daemon.log"]

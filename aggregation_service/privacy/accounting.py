@@ -17,7 +17,7 @@ from typing import NamedTuple
 import dp_accounting
 import numpy as np
 
-from aggregation_service.privacy.ledger import LedgerEvent
+from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent, ReleasesLost
 
 
 class PrivacySpent(NamedTuple):
@@ -78,5 +78,16 @@ def spent_on_worst_device(events: Iterable[LedgerEvent], delta: float) -> Privac
     events = list(events)
     if not events:
         return PrivacySpent(0.0, delta, 0.0)
-    participations = max(event.max_participations for event in events)
-    return privacy_spent(min(event.noise_multiplier for event in events), participations, delta)
+    return privacy_spent(min(event.noise_multiplier for event in events), most_participations(events), delta)
+
+
+def most_participations(events: Iterable[LedgerEvent]) -> int:
+    """Bounds how often any one device took part: the most that was counted, and every release that was lost."""
+    counted = lost = 0
+    for event in events:
+        match event:
+            case GaussianSumReleased():
+                counted = max(counted, event.max_participations)
+            case ReleasesLost():
+                lost += event.num_releases
+    return counted + lost

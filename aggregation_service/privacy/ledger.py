@@ -30,8 +30,24 @@ class GaussianSumReleased(
     l2_clip_norm: Annotated[float, msgspec.Meta(gt=0)]
 
 
-LedgerEvent = GaussianSumReleased
-"""Any event; other mechanisms join it as a union."""
+class ReleasesLost(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="releases_lost"
+):
+    """The books went back to a backup, and sums that were released after it are not in them.
+
+    Who took part in those is lost too, so every device is charged for all of them. Fewer than `num_releases` may have
+    been released, and with more noise, but not the other way round. `after_round` is the number of the last round that
+    the books still know, 0 if they know none.
+    """
+
+    num_releases: Annotated[int, msgspec.Meta(ge=1)]
+    after_round: Annotated[int, msgspec.Meta(ge=0)]
+    noise_multiplier: Annotated[float, msgspec.Meta(ge=0)]
+    l2_clip_norm: Annotated[float, msgspec.Meta(gt=0)]
+
+
+LedgerEvent = GaussianSumReleased | ReleasesLost
+"""Any event; other mechanisms join the union."""
 
 
 def encode_event(event: LedgerEvent) -> str:
@@ -47,6 +63,7 @@ def decode_event(text: str) -> LedgerEvent:
 
     """
     try:
-        return msgspec.json.decode(text, type=LedgerEvent)
+        event: LedgerEvent = msgspec.json.decode(text, type=LedgerEvent)
     except msgspec.DecodeError as error:
         raise UnknownEvent(f"a ledger event cannot be read: {error}") from None
+    return event

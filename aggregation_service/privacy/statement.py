@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import LedgerEvent
+from aggregation_service.privacy.accounting import most_participations, privacy_spent, spent_on_worst_device
+from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent
 
 NOT_PROTECTED = (
     "each single update from the service, which holds it in memory while adding it to the sum",
     "whether a device took part at all: zero-out protects what it contributed, not that it was there",
     "that a device took part, and when, from the service and its network",
-    "a cohort from invented devices: devices are not authenticated, so somebody can make them up",
+    "a cohort from invented devices: an enrolment token limits how many there are, not who made them up with it",
     "a device that comes back under a new id: ids are the devices' own, so its epsilon is above what is stated",
     "how many devices were selected and how many reported in each round",
     "what many devices have in common: words that many people type can be learnt",
@@ -92,7 +92,8 @@ def make_statement(
 ) -> PrivacyStatement:
     """Writes the statement of everything that the ledger holds of one population.
 
-    Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated.
+    Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated. Releases that were
+    lost with a backup are charged to every device; how many took part in them is not known.
 
     Raises:
       ValueError: the ledger is empty, so that there is nothing to state.
@@ -106,8 +107,8 @@ def make_statement(
         l2_clip_norm=max(event.l2_clip_norm for event in events),
         minimum_separation_s=minimum_separation_s,
         report_goal=report_goal,
-        cohort_sizes=tuple(event.num_reports for event in events),
-        max_participations=max(event.max_participations for event in events),
+        cohort_sizes=tuple(event.num_reports for event in events if isinstance(event, GaussianSumReleased)),
+        max_participations=most_participations(events),
         epsilon=finite_or_none(spent.epsilon),
         delta=delta,
         rho=finite_or_none(spent.rho),

@@ -1,8 +1,11 @@
 """Reading request bodies and writing message answers."""
 
+from contextlib import suppress
+
 import msgspec
 from flask import Response, request
 
+from aggregation_service.patience import Patience, TooSlow
 from aggregation_service.refusals import RefusalKind, Refused
 from protocol.messages import encode_message
 
@@ -14,39 +17,54 @@ def read_body(media_type: str, max_bytes: int) -> bytes:
     """Reads the body of the current request.
 
     Guarantees:
-      Nothing is read unless the request says how long its body is, and that is at most `max_bytes`.
+      Nothing is read unless the request says how long its body is, and that is at most `max_bytes`. Nothing is ever
+      decompressed. Under gunicorn it takes at most the configuration's `request_patience_s`, and the time that so many
+      bytes take at its `minimum_bytes_per_s` (see `aggregation_service/patience.py`).
 
     Raises:
-      Refused: of another media type, without length (as chunked bodies are), or too long.
-      BadRequest: it ended before its length was reached.
+      Refused: of another media type, compressed, without length (as chunked bodies are), too long, too slow, or ended
+        before its length was reached.
 
     """
     if request.mimetype != media_type:
         raise Refused(RefusalKind.WRONG_MEDIA_TYPE, f"the body must be {media_type}")
-    if request.content_length is None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Refused(RefusalKind.WRONG_MEDIA_TYPE, "the body must not be compressed")
+    length = request.content_length
+    if length is None:
         raise Refused(RefusalKind.LENGTH_REQUIRED, "the request must have a Content-Length")
-    if request.content_length > max_bytes:
-        raise Refused(
-            RefusalKind.TOO_LARGE, f"the body must have at most {max_bytes} bytes, got {request.content_length}"
-        )
-    request.max_content_length = max_bytes
-    return request.get_data(cache=False)
+    if length > max_bytes:
+        raise Refused(RefusalKind.TOO_LARGE, f"the body must have at most {max_bytes} bytes, got {length}")
+    # Not through Werkzeug's stream, which makes a slow sender and a vanished one the same.
+    try:
+        body: bytes = request.environ["wsgi.input"].read(length)
+    except TooSlow:
+        raise Refused(RefusalKind.TIMED_OUT, "the body came too slowly") from None
+    except OSError:
+        body = b""
+    if len(body) != length:
+        raise Refused(RefusalKind.BAD_REQUEST, "the body ended before its Content-Length was reached")
+    return body
 
 
 def discard_body() -> None:
     """Reads what is left of the current request's body, and forgets it.
 
     A server that closes a connection on which a device is still sending resets it, and the device may never read why
-    it was refused. Only bodies longer than `MAX_DISCARDED_BYTES` are answered so.
+    it was refused. Only bodies of at most `MAX_DISCARDED_BYTES` that come quickly are worth that.
     """
     length = request.content_length
     is_finite = length is not None or request.environ.get("wsgi.input_terminated", False)
     if not is_finite or (length or 0) > MAX_DISCARDED_BYTES:
         return
+    connection = request.environ.get("gunicorn.socket")
+    if isinstance(connection, Patience):
+        connection.hurry()
     body = request.environ["wsgi.input"]
-    for _ in range(0, MAX_DISCARDED_BYTES, _CHUNK_BYTES):
-        if not body.read(_CHUNK_BYTES):
-            return
+    with suppress(OSError):  # too slow, or gone
+        for _ in range(0, MAX_DISCARDED_BYTES, _CHUNK_BYTES):
+            if not body.read(_CHUNK_BYTES):
+                return
 
 
 def message_response(message: msgspec.Struct) -> Response:

@@ -2,6 +2,7 @@
 
 from flask import Blueprint, Response, g, request
 
+from aggregation_service.identity.authentication import authenticate
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.resources.bodies import message_response, read_body
 from aggregation_service.service import current_service
@@ -19,9 +20,13 @@ def report(round_id: str, assignment_id: str) -> Response:
     """Counts an encoded update and answers by `Receipt`. The bearer is checked before the body is read."""
     coordinator = current_service().coordinator
     g.population = coordinator.population_of(round_id)
-    ticket = coordinator.authorise(round_id, assignment_id, _bearer_token())
-    body = read_body(UPDATE_MEDIA_TYPE, encoded_bytes(ticket.plan.num_weights) + BODY_SLACK_BYTES)
-    return message_response(coordinator.report(ticket, body))
+    token = _bearer_token()
+    ticket = coordinator.authorise(round_id, assignment_id, token, authenticate(g.population))
+    with coordinator.receiving(ticket):
+        longest = encoded_bytes(ticket.plan.update_size, ticket.plan.update_format) + BODY_SLACK_BYTES
+        body = read_body(UPDATE_MEDIA_TYPE, longest)
+        ticket.caller.check_body(body)
+        return message_response(coordinator.report(ticket, body))
 
 
 def _bearer_token() -> str:

@@ -2,6 +2,7 @@
 
 from flask import Blueprint, Response
 
+from aggregation_service.operators.access import require_role
 from aggregation_service.resources.bodies import message_response
 from aggregation_service.service import current_service, require_population
 from aggregation_service.summaries import summarise
@@ -11,6 +12,7 @@ blueprint = Blueprint("rounds", __name__)
 
 
 @blueprint.get(routes.rounds("<population>"))
+@require_role("viewer")
 def rounds(population: str) -> Response:
     """Answers by a `PopulationSummary`; nothing in it is about a single device."""
     require_population(population)

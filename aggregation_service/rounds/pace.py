@@ -46,3 +46,8 @@ def reconnect_after_s(*, now: float, beat_s: float, cohort_size: int, population
 def after_separation_s(*, remaining_s: float, beat_s: float, jitter: float) -> float:
     """Says when a device shall call that must stay away for `remaining_s` more seconds: then, or shortly after."""
     return max(remaining_s, 0.0) + beat_s * GATHER_SHARE * jitter
+
+
+def until_round_s(*, beat_s: float, jitter: float) -> float:
+    """Says when a device shall call that came just before a round is made: soon, but not before 1 s has passed."""
+    return max(1.0, beat_s * 0.01) * (0.5 + jitter) + 0.5

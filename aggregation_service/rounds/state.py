@@ -1,6 +1,9 @@
 """A round as a value, and the rules by which it moves.
 
 Every function takes the round and the time and returns the round that follows; nothing is changed in place.
+
+A round stands before it runs: it is signed and ready, but has no device yet, and so no timeout. Its clock starts with
+the first device selected.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ class Phase(StrEnum):
 
     SELECTION = "selection"
     REPORTING = "reporting"
+    CLOSING = "closing"
     CLOSED = "closed"
     ABANDONED = "abandoned"
 
@@ -24,11 +28,18 @@ class AbandonReason(StrEnum):
 
     TOO_FEW_DEVICES = "too_few_devices"
     TOO_FEW_REPORTS = "too_few_reports"
-    SUM_LOST = "sum_lost"
     TASK_REPLACED = "task_replaced"
+    KEY_LOST = "key_lost"
+    CLOSE_FAILED = "close_failed"
+    BUDGET_SPENT = "budget_spent"
+    SUM_LOST = "sum_lost"  # of the skeleton, whose sums were in one process; still read from old databases
 
 
-OPEN_PHASES = (Phase.SELECTION, Phase.REPORTING)
+REPORTING_PHASES = (Phase.SELECTION, Phase.REPORTING)
+"""In which reports are taken."""
+
+OPEN_PHASES = (*REPORTING_PHASES, Phase.CLOSING)
+"""In which a round has not ended; a population has one such round at most."""
 
 TurnedAway = Literal["cohort_full", "minimum_separation", "too_few_examples"]
 """Why a device that checked in was not selected; a value and not an error, since nothing is wrong with it."""
@@ -45,13 +56,13 @@ class Round:
     Attributes:
       parameters: frozen with the task.
       report_goal: reports that close the round, from the plan.
-      opened_at: seconds since 1970.
+      opened_at: seconds since 1970, when its first device was selected; of a standing round, when it was made.
       deadline_at: seconds since 1970; a report after it is late.
       phase: where the round stands.
       selected: devices in the cohort so far.
       reported: reports accepted so far; never above `report_goal`.
       shortened: accepted reports that the service had to clip, which an honest device has done already.
-      ended_at: seconds since 1970, once closed or abandoned.
+      ended_at: seconds since 1970, once no report is taken any more.
       abandoned_because: set if and only if the round was abandoned.
 
     """
@@ -68,9 +79,19 @@ class Round:
     abandoned_because: AbandonReason | None = None
 
     @property
-    def is_open(self) -> bool:
+    def takes_reports(self) -> bool:
         """Whether reports may still come."""
-        return self.phase in OPEN_PHASES
+        return self.phase in REPORTING_PHASES
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether nobody was selected yet, so that the round can still be replaced unseen."""
+        return self.phase is Phase.SELECTION and self.selected == 0
+
+    @property
+    def has_its_goal(self) -> bool:
+        """Whether all reports wanted are in."""
+        return self.reported >= self.report_goal
 
     @property
     def cohort_size(self) -> int:
@@ -95,9 +116,10 @@ class Candidate:
 
 
 def open_round(parameters: RoundParameters, report_goal: int, now: float) -> Round:
-    """Starts a round at `now`, in selection and without devices."""
-    deadline_at = now + parameters.selection_timeout_s + parameters.report_deadline_s
-    return Round(parameters=parameters, report_goal=report_goal, opened_at=now, deadline_at=deadline_at)
+    """Makes a standing round: in selection, without devices; its times count from its first device."""
+    return Round(
+        parameters=parameters, report_goal=report_goal, opened_at=now, deadline_at=_last_deadline(parameters, now)
+    )
 
 
 def decide_check_in(
@@ -112,7 +134,8 @@ def decide_check_in(
     Guarantees:
       A cohort never exceeds `cohort_size`; no device is in it twice; no device is selected again within
       `minimum_separation_s`, which is what bounds its participations and with them the privacy spent on it. Selection
-      ends with the device that fills the cohort, so the deadline hangs on no later call.
+      ends with the device that fills the cohort, or for a device that comes after the timeout, so no cohort hangs on
+      when somebody looks at the clock.
 
     """
     if candidate.num_examples < current.parameters.min_examples:
@@ -120,7 +143,9 @@ def decide_check_in(
     last = candidate.last_selected_at
     if candidate.in_this_round or (last is not None and now < last + minimum_separation_s):
         return "minimum_separation"
-    if current.phase is not Phase.SELECTION or current.selected >= current.cohort_size:
+    if current.is_standing:
+        current = open_round(current.parameters, current.report_goal, now)
+    if current.phase is not Phase.SELECTION or _selection_is_over(current, now):
         return "cohort_full"
     return _end_selection(replace(current, selected=current.selected + 1), now)
 
@@ -132,33 +157,53 @@ def accept_report(current: Round, *, was_shortened: bool, now: float) -> Round:
       RoundOver: the round has ended, has its goal of reports, or its deadline has passed.
 
     """
-    if not current.is_open or now > current.deadline_at or current.reported >= current.report_goal:
+    if not current.takes_reports or now > current.deadline_at or current.has_its_goal:
         raise RoundOver("the round is over")
     return replace(current, reported=current.reported + 1, shortened=current.shortened + was_shortened)
 
 
 def advance(current: Round, now: float) -> Round:
-    """Applies whatever time and counts imply: the end of selection, then the end of the round.
+    """Applies whatever time and counts imply: the end of selection, then the end of reporting.
 
     Idempotent, and late calls give the same as punctual ones (but for `ended_at` of a round that has its goal, which is
     when this was called): a service needs no timer, only to call this before it answers anything. A round that comes
-    back CLOSED is to be summed; its caller does that before it is stored so.
+    back CLOSING is to be summed; `close` or `abandon` ends it.
     """
-    return _end_round(_end_selection(current, now), now)
+    return _end_reporting(_end_selection(current, now), now)
+
+
+def close(current: Round) -> Round:
+    """Ends a CLOSING round whose result is stored with it.
+
+    Raises:
+      RoundOver: the round is not closing.
+
+    """
+    if current.phase is not Phase.CLOSING:
+        raise RoundOver(f"a round that is {current.phase} cannot be closed")
+    return replace(current, phase=Phase.CLOSED)
 
 
 def abandon(current: Round, reason: AbandonReason, now: float) -> Round:
     """Ends an open round without a result; one that has ended stays as it is."""
-    if not current.is_open:
+    if current.phase not in OPEN_PHASES:
         return current
     return replace(current, phase=Phase.ABANDONED, abandoned_because=reason, ended_at=now)
 
 
-def _end_selection(current: Round, now: float) -> Round:
+def _last_deadline(parameters: RoundParameters, opened_at: float) -> float:
+    return opened_at + parameters.selection_timeout_s + parameters.report_deadline_s
+
+
+def _selection_is_over(current: Round, now: float) -> bool:
     timeout_at = current.opened_at + current.parameters.selection_timeout_s
-    if current.phase is not Phase.SELECTION or (current.selected < current.cohort_size and now <= timeout_at):
+    return current.selected >= current.cohort_size or now > timeout_at
+
+
+def _end_selection(current: Round, now: float) -> Round:
+    if current.phase is not Phase.SELECTION or current.is_standing or not _selection_is_over(current, now):
         return current
-    ended_at = min(now, timeout_at)
+    ended_at = min(now, current.opened_at + current.parameters.selection_timeout_s)
     if current.selected < current.parameters.minimum_reports:
         return abandon(current, AbandonReason.TOO_FEW_DEVICES, ended_at)
     # Whoever was selected last still has its whole report_deadline_s.
@@ -166,13 +211,13 @@ def _end_selection(current: Round, now: float) -> Round:
     return replace(current, phase=Phase.REPORTING, deadline_at=deadline_at)
 
 
-def _end_round(current: Round, now: float) -> Round:
-    if not current.is_open:
+def _end_reporting(current: Round, now: float) -> Round:
+    if not current.takes_reports or current.is_standing:
         return current
-    if current.reported >= current.report_goal:
-        return replace(current, phase=Phase.CLOSED, ended_at=now)
+    if current.has_its_goal:
+        return replace(current, phase=Phase.CLOSING, ended_at=now)
     if now <= current.deadline_at:
         return current
     if current.reported >= current.parameters.minimum_reports:
-        return replace(current, phase=Phase.CLOSED, ended_at=current.deadline_at)
+        return replace(current, phase=Phase.CLOSING, ended_at=current.deadline_at)
     return abandon(current, AbandonReason.TOO_FEW_REPORTS, current.deadline_at)

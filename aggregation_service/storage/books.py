@@ -1,24 +1,33 @@
 """The books: who took part how often, what was released, what was refused."""
 
-from typing import Any
+from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
 from aggregation_service.privacy.ledger import LedgerEvent, decode_event, encode_event
-from aggregation_service.storage.tables import ledger, participation, refusals, releases
-from protocol.manifest import SignedManifest
+from aggregation_service.storage.inserting import insert_unless_present
+from aggregation_service.storage.tables import ledger, participation, refusals
 
 
-def note_seen(connection: Connection, population: str, device_id: str, now: float) -> float | None:
-    """Notes that a device checked in, and returns when it was last selected, None if never."""
-    device = _device(population, device_id)
-    seen = connection.execute(update(participation).where(device).values(last_seen_at=now))
-    if seen.rowcount == 0:
-        row = {"population": population, "device_id": device_id, "last_seen_at": now, "reported": 0}
-        connection.execute(participation.insert().values(row))
-        return None
-    last_selected_at: float | None = connection.scalar(select(participation.c.last_selected_at).where(device))
-    return last_selected_at
+def note_seen(connection: Connection, population: str, device_id: str, runtime: str, now: float) -> bool:
+    """Notes that a device checked in, and by which runtime.
+
+    Returns:
+      Whether it was never seen before.
+
+    """
+    row = {"population": population, "device_id": device_id, "last_seen_at": now, "reported": 0, "runtime": runtime}
+    if insert_unless_present(connection, participation, row):
+        return True
+    seen = update(participation).where(_device(population, device_id))
+    connection.execute(seen.values(last_seen_at=now, runtime=runtime))
+    return False
+
+
+def last_selected_at(connection: Connection, population: str, device_id: str) -> float | None:
+    """When a device was last selected, None if never."""
+    at: float | None = connection.scalar(select(participation.c.last_selected_at).where(_device(population, device_id)))
+    return at
 
 
 def note_selected(connection: Connection, population: str, device_id: str, now: float) -> None:
@@ -27,17 +36,17 @@ def note_selected(connection: Connection, population: str, device_id: str, now: 
     connection.execute(update(participation).where(device).values(last_selected_at=now))
 
 
-def note_reported(connection: Connection, population: str, device_id: str) -> int:
-    """Counts a device's accepted report, which stays counted even if its round is abandoned later.
+def note_reported(connection: Connection, population: str, device_ids: Collection[str]) -> int:
+    """Counts an accepted report of each of these devices; they stay counted even if their round is abandoned later.
 
     Returns:
-      The device's participations, this one included.
+      The most participations of any of them, these included.
 
     """
-    device = _device(population, device_id)
-    connection.execute(update(participation).where(device).values(reported=participation.c.reported + 1))
-    participations: int = connection.execute(select(participation.c.reported).where(device)).scalar_one()
-    return participations
+    of_devices = (participation.c.population == population) & participation.c.device_id.in_(device_ids)
+    connection.execute(update(participation).where(of_devices).values(reported=participation.c.reported + 1))
+    most: int = connection.execute(select(func.max(participation.c.reported)).where(of_devices)).scalar_one()
+    return most
 
 
 def max_participations(connection: Connection, population: str) -> int:
@@ -67,27 +76,6 @@ def list_events(connection: Connection, population: str) -> list[LedgerEvent]:
     """
     ordered = select(ledger.c.event).where(ledger.c.population == population).order_by(ledger.c.id)
     return [decode_event(text) for text in connection.scalars(ordered)]
-
-
-def add_release(
-    connection: Connection, population: str, model_version: int, manifest: SignedManifest, now: float
-) -> None:
-    """Makes a release the population's newest."""
-    row: dict[str, Any] = {
-        "population": population,
-        "model_version": model_version,
-        "manifest": manifest.manifest,
-        "signature": manifest.signature,
-        "created_at": now,
-    }
-    connection.execute(releases.insert().values(row))
-
-
-def newest_release(connection: Connection, population: str) -> SignedManifest | None:
-    """The population's newest release."""
-    newest = select(releases).where(releases.c.population == population).order_by(releases.c.id.desc()).limit(1)
-    row = connection.execute(newest).one_or_none()
-    return None if row is None else SignedManifest(manifest=row.manifest, signature=row.signature)
 
 
 def count_refusal(connection: Connection, population: str, kind: str) -> None:

@@ -1,9 +1,10 @@
 """Populations, their tasks, and the checkpoints that training leaves behind."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
 
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.rounds.optimizer import ServerOptimizer
@@ -13,28 +14,54 @@ from aggregation_service.storage.tables import checkpoints, files, populations, 
 from protocol.manifest import FileEntry
 from protocol.plan import Plan, decode_plan, encode_plan
 
+TaskKind = Literal["training", "evaluation"]
+EndReason = Literal["replaced", "budget_spent", "completed", "cancelled"]
+"""Why a task ended; `budget_spent`: its next round would exceed the population's policy."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What a population trains. Never changes: a new one replaces it."""
+    """What a population trains or evaluates. Only `ended_at` and `ended_because` ever change, once.
+
+    `candidate_version` and `baseline_version` are an evaluation's: the model versions that it compares.
+    """
 
     id: int
     population: str
+    kind: TaskKind
     plan: Plan
     plan_file: FileEntry
     training_graph_sha256: str
     vocabulary_sha256: str | None
     parameters: RoundParameters
     optimizer: ServerOptimizer
+    candidate_version: int | None = None
+    baseline_version: int | None = None
+    ended_at: float | None = None
+    ended_because: EndReason | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
-    """A model version: its file, and the optimiser's state as little-endian float32 bytes (None: all zero)."""
+    """A model version.
+
+    Attributes:
+      model_version: from 0.
+      file_sha256: its exact float32 file.
+      served_sha256: the smaller file that devices train from; None where that is the exact one.
+      optimizer_state: little-endian float32 bytes; None for all zero.
+
+    """
 
     model_version: int
     file_sha256: str
     optimizer_state: bytes | None
+    served_sha256: str | None = None
+
+    @property
+    def device_sha256(self) -> str:
+        """The file that devices train from."""
+        return self.served_sha256 or self.file_sha256
 
 
 def add_population(connection: Connection, name: str, now: float) -> None:
@@ -74,24 +101,58 @@ def add_task(
     parameters: RoundParameters,
     optimizer: ServerOptimizer,
     now: float,
-) -> None:
-    """Makes a task the population's newest, which is the one it trains."""
+    kind: TaskKind = "training",
+    candidate_version: int | None = None,
+    baseline_version: int | None = None,
+) -> int:
+    """Adds a task and ends those of its kind before it.
+
+    Returns:
+      Its id.
+
+    """
+    _end_tasks(connection, (tasks.c.population == population) & (tasks.c.kind == kind), "replaced", now)
     row = {
         "population": population,
+        "kind": kind,
         "plan_sha256": put_file(connection, encode_plan(plan)).sha256,
         "training_graph_sha256": put_file(connection, training_graph).sha256,
         "vocabulary_sha256": None if vocabulary is None else put_file(connection, vocabulary).sha256,
         "parameters": msgspec.json.encode(parameters).decode(),
         "optimizer": msgspec.json.encode(optimizer).decode(),
+        "candidate_version": candidate_version,
+        "baseline_version": baseline_version,
         "created_at": now,
     }
-    connection.execute(tasks.insert().values(row))
+    task_id: int = connection.execute(tasks.insert().values(row).returning(tasks.c.id)).scalar_one()
+    return task_id
+
+
+def end_task(connection: Connection, task_id: int, because: EndReason, now: float) -> None:
+    """Ends a task; one that has ended stays as it is."""
+    _end_tasks(connection, tasks.c.id == task_id, because, now)
 
 
 def newest_task(connection: Connection, population: str) -> Task | None:
-    """The task that the population trains."""
-    newest = select(tasks.c.id).where(tasks.c.population == population).order_by(tasks.c.id.desc()).limit(1)
-    task_id = connection.scalar(newest)
+    """The newest training task, ended or not: the model is what it trains."""
+    of_population = (tasks.c.population == population) & (tasks.c.kind == "training")
+    task_id = connection.scalar(select(tasks.c.id).where(of_population).order_by(tasks.c.id.desc()).limit(1))
+    return None if task_id is None else get_task(connection, task_id)
+
+
+def active_task_id(connection: Connection, population: str) -> int | None:
+    """The id of the task whose round is next: an evaluation before training; None where all have ended."""
+    running = (tasks.c.population == population) & tasks.c.ended_at.is_(None)
+    evaluation_first = case((tasks.c.kind == "evaluation", 0), else_=1)
+    task_id: int | None = connection.scalar(
+        select(tasks.c.id).where(running).order_by(evaluation_first, tasks.c.id.desc()).limit(1)
+    )
+    return task_id
+
+
+def active_task(connection: Connection, population: str) -> Task | None:
+    """The task whose round is next, as `active_task_id`."""
+    task_id = active_task_id(connection, population)
     return None if task_id is None else get_task(connection, task_id)
 
 
@@ -102,12 +163,17 @@ def get_task(connection: Connection, task_id: int) -> Task:
     return Task(
         id=row.id,
         population=row.population,
+        kind=cast(TaskKind, row.kind),
         plan=decode_plan(row.content),
         plan_file=FileEntry.of(row.content),
         training_graph_sha256=row.training_graph_sha256,
         vocabulary_sha256=row.vocabulary_sha256,
         parameters=msgspec.json.decode(row.parameters, type=RoundParameters),
         optimizer=msgspec.json.decode(row.optimizer, type=ServerOptimizer),
+        candidate_version=row.candidate_version,
+        baseline_version=row.baseline_version,
+        ended_at=row.ended_at,
+        ended_because=row.ended_because,
     )
 
 
@@ -115,9 +181,21 @@ def newest_checkpoint(connection: Connection, population: str) -> Checkpoint | N
     """The newest model version."""
     versions = select(checkpoints).where(checkpoints.c.population == population)
     row = connection.execute(versions.order_by(checkpoints.c.model_version.desc()).limit(1)).one_or_none()
-    if row is None:
-        return None
-    return Checkpoint(model_version=row.model_version, file_sha256=row.file_sha256, optimizer_state=row.optimizer_state)
+    return None if row is None else _checkpoint(row)
+
+
+def newest_version(connection: Connection, population: str) -> int | None:
+    """The newest model version's number, without its row."""
+    of_population = checkpoints.c.population == population
+    version: int | None = connection.scalar(select(func.max(checkpoints.c.model_version)).where(of_population))
+    return version
+
+
+def find_checkpoint(connection: Connection, population: str, model_version: int) -> Checkpoint | None:
+    """One model version."""
+    version = (checkpoints.c.population == population) & (checkpoints.c.model_version == model_version)
+    row = connection.execute(select(checkpoints).where(version)).one_or_none()
+    return None if row is None else _checkpoint(row)
 
 
 def has_checkpoint(connection: Connection, population: str, model_version: int) -> bool:
@@ -127,9 +205,23 @@ def has_checkpoint(connection: Connection, population: str, model_version: int) 
 
 
 def add_checkpoint(
-    connection: Connection, population: str, *, content: bytes, optimizer_state: bytes | None, now: float
+    connection: Connection,
+    population: str,
+    *,
+    content: bytes,
+    optimizer_state: bytes | None,
+    now: float,
+    served: bytes | None = None,
 ) -> int:
     """Stores the next model version and drops the optimiser state of the one before.
+
+    Args:
+      connection: a write transaction.
+      population: an existing one.
+      content: the exact float32 file.
+      optimizer_state: little-endian float32 bytes, None for all zero.
+      now: seconds since 1970.
+      served: what devices train from, where it is not `content`.
 
     Returns:
       The new version: 0 for the population's first.
@@ -142,8 +234,23 @@ def add_checkpoint(
         "population": population,
         "model_version": version,
         "file_sha256": put_file(connection, content).sha256,
+        "served_sha256": None if served is None else put_file(connection, served).sha256,
         "optimizer_state": optimizer_state,
         "created_at": now,
     }
     connection.execute(checkpoints.insert().values(row))
     return version
+
+
+def _end_tasks(connection: Connection, which: ColumnElement[bool], because: EndReason, now: float) -> None:
+    running = update(tasks).where(which, tasks.c.ended_at.is_(None))
+    connection.execute(running.values(ended_at=now, ended_because=because))
+
+
+def _checkpoint(row: Row[Any]) -> Checkpoint:
+    return Checkpoint(
+        model_version=row.model_version,
+        file_sha256=row.file_sha256,
+        optimizer_state=row.optimizer_state,
+        served_sha256=row.served_sha256,
+    )

@@ -1,13 +1,14 @@
 """Rounds and the assignments of their cohorts."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
-from aggregation_service.rounds.state import OPEN_PHASES, AbandonReason, Phase, Round
+from aggregation_service.rounds.state import OPEN_PHASES, REPORTING_PHASES, AbandonReason, Phase, Round, abandon
 from aggregation_service.storage.models import Task, get_task
-from aggregation_service.storage.tables import assignments, rounds
+from aggregation_service.storage.tables import assignments, partial_sums, rounds
 from protocol.manifest import SignedManifest
 
 
@@ -15,7 +16,12 @@ from protocol.manifest import SignedManifest
 class RoundRecord:
     """A round as stored: its state, and what was frozen when it opened.
 
-    `max_participations` is the population's observed maximum at the time of the round's newest report.
+    Attributes:
+      sealing_key: the public half, 32 bytes, of the key that its partial sums are sealed to; None of rounds that the
+        skeleton left.
+      max_participations: the population's observed maximum at the time of the round's newest report.
+      result: what an evaluation found, as JSON.
+
     """
 
     id: str
@@ -25,8 +31,10 @@ class RoundRecord:
     model_version: int
     manifest: SignedManifest
     state: Round
+    sealing_key: bytes | None = None
     bytes_up: int = 0
     max_participations: int = 0
+    result: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +54,7 @@ def next_number(connection: Connection, population: str) -> int:
 
 
 def insert_round(connection: Connection, record: RoundRecord) -> None:
-    """Stores a round that just opened."""
+    """Stores a standing round."""
     row = {
         "id": record.id,
         "population": record.population,
@@ -55,14 +63,13 @@ def insert_round(connection: Connection, record: RoundRecord) -> None:
         "model_version": record.model_version,
         "manifest": record.manifest.manifest,
         "signature": record.manifest.signature,
-        "opened_at": record.state.opened_at,
         **_changing_columns(record),
     }
     connection.execute(rounds.insert().values(row))
 
 
 def save_round(connection: Connection, record: RoundRecord) -> bool:
-    """Writes what may change of an open round; what was frozen when it opened is left alone.
+    """Writes what may change of an open round; what was frozen when it was made is left alone.
 
     Returns:
       False, and nothing is written, if the round has ended meanwhile: no round ends twice.
@@ -79,6 +86,12 @@ def find_open_round(connection: Connection, population: str) -> RoundRecord | No
     return None if row is None else _record(connection, row)
 
 
+def population_of(connection: Connection, round_id: str) -> str | None:
+    """The population that a round belongs to."""
+    population: str | None = connection.scalar(select(rounds.c.population).where(rounds.c.id == round_id))
+    return population
+
+
 def find_round(connection: Connection, round_id: str) -> RoundRecord | None:
     """A round by its id."""
     row = connection.execute(select(rounds).where(rounds.c.id == round_id)).one_or_none()
@@ -86,10 +99,44 @@ def find_round(connection: Connection, round_id: str) -> RoundRecord | None:
 
 
 def list_rounds(connection: Connection, population: str) -> list[RoundRecord]:
-    """All rounds of a population, oldest first."""
-    ordered = select(rounds).where(rounds.c.population == population).order_by(rounds.c.number)
+    """All rounds of a population that ever had a device, oldest first."""
+    with_devices = (rounds.c.population == population) & (rounds.c.selected > 0)
+    ordered = select(rounds).where(with_devices).order_by(rounds.c.number)
     tasks: dict[int, Task] = {}
     return [_record(connection, row, tasks) for row in connection.execute(ordered).all()]
+
+
+def list_taking_reports(connection: Connection, round_ids: Collection[str]) -> set[str]:
+    """Which of these rounds still take reports."""
+    taking = rounds.c.id.in_(round_ids) & rounds.c.phase.in_(REPORTING_PHASES)
+    return set(connection.scalars(select(rounds.c.id).where(taking)))
+
+
+def retire_open_round(connection: Connection, population: str, reason: AbandonReason, now: float) -> RoundRecord | None:
+    """Ends the open round, because something that it was made from has changed: task, model or policy.
+
+    A standing round, which no device has seen, is deleted, as if it had never been made.
+
+    Args:
+      connection: a write transaction that has locked the population.
+      population: an existing one.
+      reason: told if devices were selected already.
+      now: seconds since 1970.
+
+    Returns:
+      The round if it was abandoned.
+
+    """
+    record = find_open_round(connection, population)
+    if record is None:
+        return None
+    connection.execute(delete(partial_sums).where(partial_sums.c.round_id == record.id))
+    if record.state.is_standing:
+        connection.execute(delete(rounds).where(rounds.c.id == record.id))
+        return None
+    record = replace(record, state=abandon(record.state, reason, now))
+    save_round(connection, record)
+    return record
 
 
 def insert_assignment(connection: Connection, assignment: Assignment, now: float) -> None:
@@ -122,9 +169,16 @@ def has_assignment(connection: Connection, round_id: str, device_id: str) -> boo
     return connection.scalar(found) is not None
 
 
-def mark_reported(connection: Connection, assignment_id: str) -> None:
-    """Notes that an assignment's report was accepted."""
-    connection.execute(update(assignments).where(assignments.c.id == assignment_id).values(reported=True))
+def list_unreported(connection: Connection, round_id: str, assignment_ids: Collection[str]) -> set[str]:
+    """Which of these assignments of a round have not reported yet."""
+    waiting = (assignments.c.round_id == round_id) & assignments.c.reported.is_(False)
+    found = select(assignments.c.id).where(waiting, assignments.c.id.in_(assignment_ids))
+    return set(connection.scalars(found))
+
+
+def mark_reported(connection: Connection, assignment_ids: Collection[str]) -> None:
+    """Notes that reports of these assignments were accepted."""
+    connection.execute(update(assignments).where(assignments.c.id.in_(assignment_ids)).values(reported=True))
 
 
 def _changing_columns(record: RoundRecord) -> dict[str, object]:
@@ -132,6 +186,9 @@ def _changing_columns(record: RoundRecord) -> dict[str, object]:
     return {
         "phase": state.phase,
         "abandoned_because": state.abandoned_because,
+        "sealing_key": record.sealing_key,
+        "result": record.result,
+        "opened_at": state.opened_at,
         "deadline_at": state.deadline_at,
         "ended_at": state.ended_at,
         "selected": state.selected,
@@ -169,6 +226,8 @@ def _record(connection: Connection, row: Row[Any], tasks: dict[int, Task] | None
         model_version=row.model_version,
         manifest=SignedManifest(manifest=row.manifest, signature=row.signature),
         state=state,
+        sealing_key=row.sealing_key,
         bytes_up=row.bytes_up,
         max_participations=row.max_participations,
+        result=row.result,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.commands.conditions import condition_options, conditions_from
@@ -17,8 +18,10 @@ from device_runtime.releases.release import open_release, read_public_key
 from device_runtime.rounds.agent import Agent, Enrolment
 from device_runtime.stop_signal import StopSignal
 from device_runtime.storage.files import only_process, private_directory
+from protocol.messages import Token
 from tokenizer.vocabulary import Vocabulary
 
+TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
 DIARY_FILE = "diary.sqlite"
 
 
@@ -37,6 +40,17 @@ DIARY_FILE = "diary.sqlite"
     type=click.Path(path_type=Path),
     help="Installed release; its vocabulary serves where the service names none.",
 )
+@click.option(
+    "--enrolment-token",
+    envvar=TOKEN_VARIABLE,
+    show_envvar=True,
+    help="The operator's token, with which the service takes this device's key; needed once, where it asks for one.",
+)
+@click.option(
+    "--enrolment-token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with that token: other people of this machine can read a command line.",
+)
 @condition_options
 @click.option("--always-eligible", is_flag=True, help="The same as --conditions always.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps; otherwise run until stopped.")
@@ -47,6 +61,8 @@ def run(
     population: str,
     public_key: Path,
     release: Path | None,
+    enrolment_token: str | None,
+    enrolment_token_file: Path | None,
     source: str,
     always_eligible: bool,
     steps: int | None,
@@ -62,7 +78,8 @@ def run(
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     with one_sentence_errors():
         key = read_public_key(public_key)
-        enrolment = Enrolment(service_url=service, population=population, public_key=key)
+        token = _enrolment_token(enrolment_token, enrolment_token_file)
+        enrolment = Enrolment(service_url=service, population=population, public_key=key, token=token)
         vocabulary = _installed_vocabulary(release, key)
         private_directory(data_dir)
         with (
@@ -86,6 +103,15 @@ def _run(
         agent = Agent(environment, enrolment, log, vocabulary)
         refresh = ReleaseRefresh(environment, enrolment, log)
         Daemon(agent, stop, environment.clock, environment.conditions, diary=diary, refresh=refresh).run(steps)
+
+
+def _enrolment_token(given: str | None, file: Path | None) -> str | None:
+    if file is not None:
+        given = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        return None if given is None else msgspec.convert(given.strip(), Token)
+    except msgspec.ValidationError:
+        raise click.UsageError("an enrolment token must be 64 hexadecimal digits, got something else") from None
 
 
 def _installed_vocabulary(release: Path | None, key: Ed25519PublicKey) -> Vocabulary | None:

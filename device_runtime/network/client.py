@@ -1,6 +1,7 @@
 """The device's side of the HTTP API. Nothing that comes back is trusted: its length, type and content are checked."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -9,8 +10,10 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from device_runtime.network.breakable import BreakableAdapter
+from device_runtime.network.identity import RequestSigner
 from device_runtime.network.transfer import Body, Transfer, TransferTimeout
 from protocol import routes
+from protocol.enrolment import Enrol, Enrolled
 from protocol.errors import MalformedMessage, WrongContent
 from protocol.manifest import FileEntry, SignedManifest, check_content
 from protocol.messages import (
@@ -23,6 +26,7 @@ from protocol.messages import (
     decode_message,
     encode_message,
 )
+from protocol.signed_requests import TIME_HEADER
 from protocol.update import UPDATE_MEDIA_TYPE
 
 CONNECT_TIMEOUT_S = 5.0
@@ -33,6 +37,7 @@ TRANSFER_TIMEOUT_S = 300.0
 
 _CHUNK_BYTES = 64 * 1024
 _BUSY_STATUSES = (429,)
+_PROBLEM_TYPE = "urn:keychorus:problem:"
 AnswerT = TypeVar("AnswerT")
 
 
@@ -49,13 +54,17 @@ class ServiceRefused(Exception):
 
     Attributes:
       problem: the service's reason, or None where it gave none in the agreed form.
+      kind: the reason's name, such as `unknown_device`; empty where it gave none.
+      service_time: the service's clock, where it refused a request for its time; in seconds since 1970.
 
     """
 
-    def __init__(self, status: int, problem: Problem | None):
+    def __init__(self, status: int, problem: Problem | None, service_time: int | None = None):
         title = f"{problem.title[:80]!r}" if problem else "no reason given"  # quoted: it may hold line breaks
         super().__init__(f"the service refused with status {status}: {title}")
         self.problem = problem
+        self.kind = problem.type.removeprefix(_PROBLEM_TYPE) if problem else ""
+        self.service_time = service_time if self.kind == "clock_skew" else None
 
 
 class InsecureAddress(Exception):
@@ -68,6 +77,7 @@ class ServiceClient:
     Every method may also raise `TransferStopped`, once `should_stop` says so. Not for use by two threads at once.
 
     Attributes:
+      signer: signs all requests but those for files, which are public and may come from a cache; None to sign none.
       bytes_up: bytes sent so far.
       bytes_down: bytes received so far.
 
@@ -88,8 +98,21 @@ class ServiceClient:
         self._base_url = check_address(base_url)
         self._session = session
         self._should_stop = should_stop
+        self.signer: RequestSigner | None = None
         self.bytes_up = 0
         self.bytes_down = 0
+
+    def enrol(self, population: str, message: Enrol) -> Enrolled:
+        """Shows the service this device's key; `signer` must sign with it. Asking again is safe.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        answer = _decode(self._signed_exchange("POST", routes.devices(population), encode_message(message)), Enrolled)
+        if (answer.device_id, answer.public_key) != (message.device_id, message.public_key):
+            raise MalformedAnswer("an enrolment must name the device and key that asked for it, got others")
+        return answer
 
     def check_in(self, population: str, message: CheckIn) -> CheckInAnswer:
         """Offers this device for a round.
@@ -98,7 +121,7 @@ class ServiceClient:
           ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
 
         """
-        body = self._exchange("POST", routes.check_ins(population), encode_message(message))
+        body = self._signed_exchange("POST", routes.check_ins(population), encode_message(message))
         return _decode(body, CheckInAnswer)  # type: ignore[arg-type]  # a union is no type, but msgspec takes it
 
     def fetch_file(self, entry: FileEntry) -> bytes:
@@ -124,7 +147,7 @@ class ServiceClient:
         """
         headers = {"Authorization": f"Bearer {assignment.assignment_token}", "Content-Type": UPDATE_MEDIA_TYPE}
         path = routes.report(assignment.round_id, assignment.assignment_id)
-        return _decode(self._exchange("PUT", path, update, headers), Receipt)
+        return _decode(self._signed_exchange("PUT", path, update, headers), Receipt)
 
     def fetch_release(self, population: str) -> SignedManifest:
         """The newest release's manifest, unverified.
@@ -133,7 +156,22 @@ class ServiceClient:
           ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
 
         """
-        return _decode(self._exchange("GET", routes.release(population), None), SignedManifest)
+        return _decode(self._signed_exchange("GET", routes.release(population), None), SignedManifest)
+
+    def _signed_exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """`_exchange` as the signer's device; again, once, if nothing but the time of its signature was wrong."""
+        signer, headers = self.signer, headers or {}
+        if signer is None:
+            return self._exchange(method, path, body, headers)
+        try:
+            return self._exchange(method, path, body, {**headers, **signer.sign(method, path, body or b"")})
+        except ServiceRefused as error:
+            if error.service_time is None:
+                raise
+            signer.correct(error.service_time)
+        return self._exchange(method, path, body, {**headers, **signer.sign(method, path, body or b"")})
 
     def _exchange(
         self,
@@ -184,7 +222,7 @@ class ServiceClient:
         if status >= 500 or status in _BUSY_STATUSES:
             raise ServiceUnavailable(f"the service answered with status {status}")
         if status >= 400:
-            raise ServiceRefused(status, self._read_problem(response, transfer))
+            raise ServiceRefused(status, self._read_problem(response, transfer), _service_time(response))
         if not 200 <= status < 300:
             raise MalformedAnswer(f"status must be 2xx, 4xx or 5xx, got {status}; redirects are not followed")
         if media_type is not None and _media_type(response) != media_type:
@@ -242,6 +280,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _service_time(response: requests.Response) -> int | None:
+    told = response.headers.get(TIME_HEADER, "")
+    return int(told) if re.fullmatch("[0-9]{1,12}", told, re.ASCII) else None
 
 
 def _media_type(response: requests.Response) -> str:

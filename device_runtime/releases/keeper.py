@@ -45,7 +45,7 @@ class Verdict(StrEnum):
     UNCHANGED = "unchanged"
     """It is the present one."""
     OLDER = "older"
-    """Than the present one: only the person goes back, by `rollback`."""
+    """It was signed before the present one, or its model is older and it is no rollback."""
     REFUSED_BEFORE = "refused before"
     """It was worse, or the person has gone back from it."""
     WRONG_SIGNATURE = "wrong signature"
@@ -244,6 +244,8 @@ class ReleaseKeeper:
         version = release.manifest.model_version
         try:
             release.predictor()
+            if release.manifest.is_rollback is True:  # the operator knows something that the log does not
+                return Decision(Verdict.ADOPTED, version)
             ours = self._likelihood(release)
         except (InvalidModel, InvalidVocabulary, InvalidBlockList, ValueError):
             return Decision(Verdict.UNUSABLE, version)
@@ -283,14 +285,29 @@ def _folder_name(manifest: Manifest, signed: SignedManifest) -> str:
 
 
 def _before_download(name: str, manifest: Manifest, state: ShelfState, present: Release | None) -> Verdict | None:
-    """What can be decided by a verified manifest alone."""
+    """What can be decided by a verified manifest alone.
+
+    Time only goes on: whatever was signed before the present release is refused, so that nobody can send an older one
+    again, be it one that was withdrawn. What was signed later may still not bring an older model, unless the signer
+    says that it is meant to.
+
+    | signed             | its model | rollback | verdict |
+    |--------------------|-----------|----------|---------|
+    | before the present | any       | any      | `OLDER` |
+    | later              | older     | no       | `OLDER` |
+    | later              | older     | yes      | goes on |
+    | later              | not older | any      | goes on |
+
+    """
     if name in state.refused:
         return Verdict.REFUSED_BEFORE
     if present is None:
         return None
     if name == state.current:
         return Verdict.UNCHANGED
-    return Verdict.OLDER if manifest.model_version < present.manifest.model_version else None
+    held = present.manifest
+    is_older_model = manifest.model_version < held.model_version and manifest.is_rollback is not True
+    return Verdict.OLDER if is_older_model or manifest.created_at < held.created_at else None
 
 
 def _sparing(get: GetFile, present: Release | None) -> GetFile:

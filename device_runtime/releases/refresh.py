@@ -1,12 +1,14 @@
 """Looks for a new release, as a step that the daemon can tell and write down like those of the agent."""
 
 from collections.abc import Callable
+from functools import partial
 
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import ServiceClient
 from device_runtime.network.transfer import TransferStopped
 from device_runtime.releases.keeper import RELEASES, ReleaseKeeper, Verdict
 from device_runtime.rounds.agent import Enrolment
+from device_runtime.rounds.enrolling import enrolled_signer
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.typing_log import TypingLog
 
@@ -23,6 +25,7 @@ class ReleaseRefresh:
         """
         folder = environment.data_directory / enrolment.population / RELEASES
         should_stop = _should_stop(environment)
+        self._signer = partial(enrolled_signer, environment, enrolment.population)
         self._client = ServiceClient(enrolment.service_url, environment.http, should_stop)
         self._keeper = ReleaseKeeper(
             folder, enrolment.public_key, enrolment.population, log=log, should_stop=should_stop
@@ -38,6 +41,7 @@ class ReleaseRefresh:
           TransferStopped: it was cut short; nothing has changed.
 
         """
+        self._client.signer = self._signer()
         before = self._client.bytes_up, self._client.bytes_down
         decision = self._keeper.refresh(self._client)
         if decision.verdict is Verdict.INTERRUPTED:

@@ -7,19 +7,21 @@
 `step` makes one transition and writes the state before it returns, so that a process may be killed anywhere: what was
 not written is done again, with the same result, and the service counts a report once. A transfer that a condition cut
 short is such a transition: it is made again, until the deadline. Training that a condition cut short is dropped.
+Before its first check-in a device enrols its key (`enrolling` tells what follows where the service will not have it).
 """
 
 import dataclasses
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import MalformedAnswer, ServiceClient, ServiceRefused, ServiceUnavailable
+from device_runtime.network.identity import RequestSigner, load_identity_key
 from device_runtime.network.transfer import TransferStopped
 from device_runtime.rounds.agent_state import (
     AgentState,
@@ -31,14 +33,17 @@ from device_runtime.rounds.agent_state import (
     Trained,
     Waiting,
 )
+from device_runtime.rounds.enrolling import consequence_of
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.round_files import RoundFiles
 from device_runtime.rounds.spool import Spool
-from device_runtime.rounds.trainer import Interrupted, LocalUpdate, NothingToTrain, PlanDoesNotFit, train
+from device_runtime.rounds.trainer import Interrupted, NothingToTrain, PlanDoesNotFit
+from device_runtime.rounds.work import do_work
 from device_runtime.runtime import InvalidModel, runtime_name
 from device_runtime.storage.files import UnreadableData
 from device_runtime.typing_log import TypingLog
-from protocol.clipping import clip_to_norm, l2_norm
+from protocol.clipping import clip_to_norm
+from protocol.enrolment import Enrol
 from protocol.errors import ProtocolError
 from protocol.messages import CheckIn, ComeBack
 from protocol.update import encode_update
@@ -59,11 +64,20 @@ _REFUSALS = (MalformedAnswer, ProtocolError, PlanDoesNotFit, InvalidModel, Inval
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolment:
-    """Whom a device works with: the service's address, its population, and the key that manifests must be signed by."""
+    """Whom a device works with.
+
+    Attributes:
+      service_url: the service's address.
+      population: the one to join.
+      public_key: manifests must be signed by it.
+      token: the operator's, which the service may ask for when it first sees this device's key.
+
+    """
 
     service_url: str
     population: str
     public_key: Ed25519PublicKey
+    token: str | None = field(default=None, repr=False)
 
 
 class Agent:
@@ -86,7 +100,7 @@ class Agent:
 
         Raises:
           InsecureAddress: the service's address would send updates unencrypted.
-          UnusableKey: the spool's key is damaged or readable by others.
+          UnusableKey: the spool's key, or the device's own, is readable by others.
 
         """
         folder = environment.data_directory / enrolment.population
@@ -95,6 +109,7 @@ class Agent:
         self._log = log
         self._state_file = StateFile(folder / "agent.json")
         self._spool = Spool(folder)
+        self._key = load_identity_key(folder)
         self._client = ServiceClient(enrolment.service_url, environment.http, self._must_stop)
         self._files = RoundFiles(folder / "cache", self._client, enrolment.population, enrolment.public_key, vocabulary)
 
@@ -150,7 +165,7 @@ class Agent:
         except (TransferStopped, Interrupted) as error:
             return self._interrupted(state, error)
         except ServiceRefused as error:
-            return self._drop(state, Event.REJECTED, str(error), failed=True)
+            return self._refused(state, error)
         except NothingToTrain as error:
             return self._drop(state, Event.NOTHING_TO_TRAIN, str(error), failed=True)
         except _REFUSALS as error:
@@ -162,7 +177,18 @@ class Agent:
             return self._drop(state, Event.INTERRUPTED, str(error), failed=True)
         return Outcome(event=Event.INTERRUPTED, next_step_in_s=POLL_S, reason=str(error))
 
+    def _refused(self, state: AgentState, error: ServiceRefused) -> Outcome:
+        """Gives up the assignment, and mends the enrolment if that is what was refused."""
+        follows = consequence_of(error, state, has_token=self._enrolment.token is not None)
+        self._save(self._state_file.load(), **follows.changes)
+        outcome = self._drop(state, follows.event, follows.reason, failed=True)
+        if follows.pause_s is None:
+            return outcome
+        self._save(self._state_file.load(), pause=Timer(self._environment.clock(), follows.pause_s))
+        return dataclasses.replace(outcome, next_step_in_s=follows.pause_s)
+
     def _transition(self, state: AgentState) -> Outcome:
+        self._client.signer = self._signer(state.device_id)
         match state.phase:
             case Waiting():
                 return self._check_in(state)
@@ -180,8 +206,9 @@ class Agent:
         num_messages = self._log.counts().messages
         if num_messages == 0:
             return Outcome(event=Event.NOTHING_TO_TRAIN, next_step_in_s=POLL_S)
+        if state.enrolment != "enrolled":
+            return self._enrol(state)
         message = CheckIn(device_id=state.device_id, runtime=runtime_name(), num_examples=num_messages)
-        self._state_file.save(state)  # the device's id, before anybody else knows it
         answer = self._client.check_in(self._enrolment.population, message)
         now = self._environment.clock()
         if isinstance(answer, ComeBack):
@@ -190,6 +217,21 @@ class Agent:
             return Outcome(event=Event.TOLD_TO_WAIT, next_step_in_s=pause_s, reason=answer.reason)
         self._save(state, phase=Assigned(answer, Timer(now, answer.report_within_s)))
         return Outcome(event=Event.SELECTED)
+
+    def _enrol(self, state: AgentState) -> Outcome:
+        self._state_file.save(state)  # the device's id, before anybody else knows it
+        public_key = self._signer(state.device_id).public_key
+        message = Enrol(device_id=state.device_id, public_key=public_key, token=self._enrolment.token)
+        self._client.enrol(self._enrolment.population, message)
+        self._save(state, enrolment="enrolled")
+        return Outcome(event=Event.ENROLLED)
+
+    def _signer(self, device_id: str) -> RequestSigner:
+        """The client's, which may know the service's time already, unless the device goes by another id by now."""
+        signer = self._client.signer
+        if signer is not None and signer.device_id == device_id:
+            return signer
+        return RequestSigner(self._key, device_id, self._environment.clock)
 
     def _configure(self, state: AgentState, phase: Assigned) -> Outcome:
         manifest = self._files.open_manifest(phase.selected, state.newest_model_version)
@@ -202,20 +244,17 @@ class Agent:
     def _train(self, state: AgentState, phase: Configured) -> Outcome:
         configuration = self._files.load(self._files.open_manifest(phase.selected, state.newest_model_version))
         plan = configuration.plan
-        local = train(
-            plan,
-            configuration.graph,
-            configuration.checkpoint,
+        work = do_work(
+            configuration,
             self._texts(plan.training.max_words),
-            configuration.vocabulary,
             seed=int(phase.selected.assignment_id, 16),  # a killed process trains again, to the same update
             should_stop=self._should_stop,
         )
-        clipped = clip_to_norm(local.update, plan.privacy.l2_clip_norm)
-        self._spool.put(phase.selected.assignment_id, encode_update(clipped.update))
+        clipped = clip_to_norm(work.vector, plan.privacy.l2_clip_norm)
+        self._spool.put(phase.selected.assignment_id, encode_update(clipped.update, plan.update_format))
         self._save(state, phase=Trained(phase.selected, phase.deadline, plan.privacy.minimum_separation_s))
-        numbers = _numbers(local, was_clipped=clipped.was_clipped)
-        return Outcome(event=Event.TRAINED, numbers=numbers, model_version=state.newest_model_version)
+        numbers = work.numbers | {"was_clipped": float(clipped.was_clipped)}
+        return Outcome(event=work.event, numbers=numbers, model_version=state.newest_model_version)
 
     def _report(self, state: AgentState, phase: Trained) -> Outcome:
         selected = phase.selected
@@ -281,14 +320,3 @@ class Agent:
         changed = msgspec.structs.replace(state, **changes)
         self._state_file.save(changed)
         return changed
-
-
-def _numbers(local: LocalUpdate, *, was_clipped: bool) -> dict[str, float]:
-    return {
-        "steps": local.steps,
-        "num_targets": local.num_targets,
-        "first_loss": local.first_loss,
-        "last_loss": local.last_loss,
-        "update_norm": l2_norm(local.update),
-        "was_clipped": float(was_clipped),
-    }

@@ -13,6 +13,9 @@ from protocol.messages import Identifier, Seconds, Selected
 LOST_SEPARATION_S = 30 * 24 * 3600.0
 """Minimum separation of a device that no longer knows when it last took part: longer than plans ask for."""
 
+EnrolmentState = Literal["not_yet", "enrolled", "refused", "revoked"]
+"""What the service last said about this device's key."""
+
 FileT = TypeVar("FileT")
 
 
@@ -83,6 +86,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       failures: in a row, for the backoff.
       phase: where in a round the agent is.
       rounds_reported: reports that the service acknowledged.
+      enrolment: whether the service knows this device's key; it is asked until it does.
 
     """
 
@@ -94,6 +98,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     failures: int = 0
     phase: Phase = Waiting()
     rounds_reported: int = 0
+    enrolment: EnrolmentState = "not_yet"
 
     def settled(self, now: float) -> "AgentState":
         """The state after a look at the clock, which may have been turned back."""

@@ -1,10 +1,12 @@
 """A round's configuration as the device accepts it: signed, whole, sane, and no older than what it knows."""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from protocol.errors import WrongManifest
-from protocol.manifest import FileEntry, Manifest
+from protocol.checkpoints import apply_difference
+from protocol.errors import MalformedMessage, WrongContent, WrongManifest
+from protocol.manifest import FileEntry, Manifest, check_content
 from protocol.plan import Plan, decode_plan
 from protocol.weights import Weights, decode_checkpoint
 from tokenizer.vocabulary import Vocabulary
@@ -13,17 +15,25 @@ PLAN = "plan"
 TRAINING_GRAPH = "training_graph"
 CHECKPOINT = "checkpoint"
 VOCABULARY = "vocabulary"
+CHECKPOINT_BASE = "checkpoint_base"
+CHECKPOINT_DIFFERENCE = "checkpoint_difference"
+BASELINE_CHECKPOINT = "baseline_checkpoint"
 REQUIRED_FILES = (PLAN, TRAINING_GRAPH, CHECKPOINT)
-"""Names in a round's manifest. `VOCABULARY` may be there too; without it the installed one serves."""
+"""Names in a round's manifest. Without `VOCABULARY` the installed one serves. Where `CHECKPOINT_BASE` is named it is
+worth keeping: `CHECKPOINT_DIFFERENCE` leads from it to this round's checkpoint, and others will to those of later
+rounds. `BASELINE_CHECKPOINT` is what an evaluation compares the checkpoint with."""
+
+_logger = logging.getLogger(__name__)
 
 
 class RoundConfiguration(NamedTuple):
-    """Everything that local training needs besides the log."""
+    """Everything that local training or evaluation needs besides the log."""
 
     plan: Plan
     graph: bytes
     checkpoint: Weights
     vocabulary: Vocabulary
+    baseline: Weights | None = None
 
 
 def load_round(
@@ -39,7 +49,7 @@ def load_round(
     Raises:
       WrongManifest: a file that every round needs is not named.
       MalformedMessage: the plan is absurd.
-      WrongContent: the checkpoint does not fit the plan, or is not finite.
+      WrongContent: a checkpoint does not fit the plan, or is not finite.
       InvalidVocabulary: the vocabulary is none.
 
     """
@@ -47,9 +57,24 @@ def load_round(
         if name not in manifest.files:
             raise WrongManifest(f"a round's manifest must name a file {name}")
     plan = decode_plan(fetch(manifest.files[PLAN]))
-    checkpoint = decode_checkpoint(fetch(manifest.files[CHECKPOINT]), plan.tensors)
+    checkpoint = decode_checkpoint(_checkpoint(manifest, fetch), plan.tensors)
     vocabulary = _vocabulary(manifest, fetch, installed)
-    return RoundConfiguration(plan, fetch(manifest.files[TRAINING_GRAPH]), checkpoint, vocabulary)
+    entry = manifest.files.get(BASELINE_CHECKPOINT)
+    baseline = None if entry is None else decode_checkpoint(fetch(entry), plan.tensors)
+    return RoundConfiguration(plan, fetch(manifest.files[TRAINING_GRAPH]), checkpoint, vocabulary, baseline)
+
+
+def _checkpoint(manifest: Manifest, fetch: Callable[[FileEntry], bytes]) -> bytes:
+    """The checkpoint, by the difference to its base where there is one, else whole; the same bytes either way."""
+    entry = manifest.files[CHECKPOINT]
+    base, difference = manifest.files.get(CHECKPOINT_BASE), manifest.files.get(CHECKPOINT_DIFFERENCE)
+    if base is None or difference is None:
+        return fetch(entry)
+    try:
+        return check_content(apply_difference(fetch(base), fetch(difference)), entry)
+    except (MalformedMessage, WrongContent) as error:
+        _logger.warning("the difference does not lead to the checkpoint, which is downloaded whole: %s", error)
+        return fetch(entry)
 
 
 def _vocabulary(manifest: Manifest, fetch: Callable[[FileEntry], bytes], installed: Vocabulary | None) -> Vocabulary:

@@ -16,6 +16,12 @@ class Event(enum.StrEnum):
     """The person has not switched the typing log on; an assignment, if there was one, was dropped."""
     NOTHING_TO_TRAIN = "nothing_to_train"
     """The log holds nothing to learn from."""
+    ENROLLED = "enrolled"
+    """The service took this device's key."""
+    NOT_ENROLLED = "not_enrolled"
+    """The service did not take this device's key, or does not know it any more; it is asked again."""
+    REVOKED = "revoked"
+    """The operator revoked this device's key; the service is asked again after a day."""
     TOLD_TO_WAIT = "told_to_wait"
     """Checked in; the service said: later."""
     SELECTED = "selected"
@@ -24,6 +30,8 @@ class Event(enum.StrEnum):
     """Downloaded and verified the round's files."""
     TRAINED = "trained"
     """Trained; the clipped update is in the spool."""
+    EVALUATED = "evaluated"
+    """Counted two models' hits; the clipped sums are in the spool."""
     REPORTED = "reported"
     """Uploaded the update; the service acknowledged it."""
     INTERRUPTED = "interrupted"
@@ -53,7 +61,8 @@ class Outcome:
       event: what happened.
       next_step_in_s: when the next step makes sense, in seconds from now.
       reason: a sentence for the program's log, empty where the event says it all.
-      numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`.
+      numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`; of an
+        evaluation: the second and the last two.
       bytes_up: sent in this step.
       bytes_down: received in this step.
       model_version: of the round's model, in steps that have one.

@@ -7,11 +7,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.network.client import ServiceClient
 from device_runtime.network.file_cache import FileCache
-from device_runtime.rounds.configuration import CHECKPOINT, RoundConfiguration, load_round
+from device_runtime.rounds.configuration import (
+    BASELINE_CHECKPOINT,
+    CHECKPOINT,
+    CHECKPOINT_DIFFERENCE,
+    RoundConfiguration,
+    load_round,
+)
 from protocol.errors import ProtocolError
 from protocol.manifest import FileEntry, Manifest, decode_manifest, open_manifest
 from protocol.messages import Selected
 from tokenizer.vocabulary import Vocabulary
+
+_OF_ONE_ROUND = (CHECKPOINT, CHECKPOINT_DIFFERENCE, BASELINE_CHECKPOINT)
 
 
 class RoundFiles:
@@ -61,10 +69,12 @@ class RoundFiles:
         self._cache.prune(manifest.files.values())
 
     def forget_checkpoint(self, selected: Selected) -> None:
-        """Once a round is over its checkpoint, by far its largest file, is of no use; the others serve the next too."""
+        """Once a round is over its checkpoint is of no use, unless it is the base that later ones differ from; all else
+        serves the next round too.
+        """
         with suppress(ProtocolError):  # a manifest that was refused names nothing that we keep
             files = decode_manifest(selected.manifest.manifest).files
-            self._cache.prune([entry for name, entry in files.items() if name != CHECKPOINT])
+            self._cache.prune([entry for name, entry in files.items() if name not in _OF_ONE_ROUND])
 
     def _fetch(self, entry: FileEntry) -> bytes:
         content = self._cache.get(entry)

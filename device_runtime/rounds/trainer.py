@@ -15,6 +15,7 @@ from tokenizer.examples import Examples, make_examples, pad_to_batches
 from tokenizer.vocabulary import Vocabulary
 
 TRAIN = "train"
+SCALAR = TensorDetails((), np.dtype(np.float32))
 
 
 class PlanDoesNotFit(Exception):
@@ -78,20 +79,41 @@ def train(
 
     """
     check_weights(checkpoint, plan.tensors)
-    if len(vocabulary) not in {spec.shape[0] for spec in plan.tensors}:
-        raise PlanDoesNotFit(f"a tensor of the plan must have a row for each of {len(vocabulary)} words, got none")
+    check_vocabulary(plan, vocabulary)
     signature = Model(graph).signature(TRAIN)
     check_fit(plan, signature)
-    encoded = [vocabulary.encode_message(message) for message in messages]
-    examples = make_examples(encoded, vocabulary, plan.training.sequence_length)
-    if examples.num_targets == 0:
-        raise NothingToTrain("messages must hold at least one target, got none")
+    examples = examples_of(plan, messages, vocabulary)
     batches = _batches(plan, examples, np.random.default_rng(seed))
     trained, losses = _run_steps(plan.training.learning_rate, signature, checkpoint, batches, should_stop)
     del signature  # and the model's memory with it, before that of the update is asked for
     update = flatten(trained, plan.tensors)
     update -= flatten(checkpoint, plan.tensors)  # in place: 6 MB less at the peak
     return LocalUpdate(update, len(losses), examples.num_targets, losses[0], losses[-1])
+
+
+def check_vocabulary(plan: Plan, vocabulary: Vocabulary) -> None:
+    """Checks that the plan's model has this vocabulary's number of words.
+
+    Raises:
+      PlanDoesNotFit: it has another.
+
+    """
+    if len(vocabulary) not in {spec.shape[0] for spec in plan.tensors}:
+        raise PlanDoesNotFit(f"a tensor of the plan must have a row for each of {len(vocabulary)} words, got none")
+
+
+def examples_of(plan: Plan, messages: Iterable[str], vocabulary: Vocabulary) -> Examples:
+    """Makes examples of `messages`, as long as the plan says.
+
+    Raises:
+      NothingToTrain: no message has a target.
+
+    """
+    encoded = [vocabulary.encode_message(message) for message in messages]
+    examples = make_examples(encoded, vocabulary, plan.training.sequence_length)
+    if examples.num_targets == 0:
+        raise NothingToTrain("messages must hold at least one target, got none")
+    return examples
 
 
 def check_fit(plan: Plan, signature: Signature) -> None:
@@ -101,20 +123,33 @@ def check_fit(plan: Plan, signature: Signature) -> None:
       PlanDoesNotFit: a name, shape or type differs.
 
     """
-    weights = {spec.name: TensorDetails(spec.shape, np.dtype(np.float32)) for spec in plan.tensors}
-    batch_shape = (plan.training.batch_size, plan.training.sequence_length)
-    scalar = TensorDetails((), np.dtype(np.float32))
-    inputs = {
-        "tokens": TensorDetails(batch_shape, np.dtype(np.int32)),
-        "targets": TensorDetails(batch_shape, np.dtype(np.int32)),
-        "target_weights": TensorDetails(batch_shape, np.dtype(np.float32)),
-        "learning_rate": scalar,
+    weights = weight_details(plan)
+    compare_details("input", weights | batch_details(plan) | {"learning_rate": SCALAR}, signature.inputs)
+    compare_details("output", weights | {"loss": SCALAR}, signature.outputs)
+
+
+def weight_details(plan: Plan) -> dict[str, TensorDetails]:
+    """The plan's weights, as a signature has them."""
+    return {spec.name: TensorDetails(spec.shape, np.dtype(np.float32)) for spec in plan.tensors}
+
+
+def batch_details(plan: Plan) -> dict[str, TensorDetails]:
+    """A batch of the plan, as a signature has it."""
+    shape = (plan.training.batch_size, plan.training.sequence_length)
+    return {
+        "tokens": TensorDetails(shape, np.dtype(np.int32)),
+        "targets": TensorDetails(shape, np.dtype(np.int32)),
+        "target_weights": TensorDetails(shape, np.dtype(np.float32)),
     }
-    _compare("input", weights | inputs, signature.inputs)
-    _compare("output", weights | {"loss": scalar}, signature.outputs)
 
 
-def _compare(kind: str, planned: dict[str, TensorDetails], found: dict[str, TensorDetails]) -> None:
+def compare_details(kind: str, planned: dict[str, TensorDetails], found: dict[str, TensorDetails]) -> None:
+    """Checks a signature's inputs or outputs, as `kind` says, against the plan's.
+
+    Raises:
+      PlanDoesNotFit: a name, shape or type differs.
+
+    """
     for name in sorted(planned.keys() | found.keys()):
         if planned.get(name) != found.get(name):
             raise PlanDoesNotFit(f"{kind} {name} must be {_show(planned.get(name))}, got {_show(found.get(name))}")

@@ -81,6 +81,7 @@ class Federation:
         self._vocabulary_path = folder / "vocabulary.model"
         self._vocabulary_path.write_bytes(words.vocabulary.model)
         self._devices: list[EmulatedDevice] = []
+        self._enrolment_token = ""
 
     def add_devices(self, texts_by_person: dict[str, list[str]], advance: Callable[[], None]) -> None:
         """Gives each person a device with a typing log of their own."""
@@ -102,6 +103,8 @@ class Federation:
     def service(self, weights: Weights, training_graph: bytes) -> Iterator[RunningService]:
         """Creates the population's task and runs the real service until the block ends."""
         operations.add_population(self._config, POPULATION)
+        made = operations.create_enrolment_token(self._config, POPULATION, uses=len(self._devices), days=NIGHTS)
+        self._enrolment_token = made.token
         operations.create_task(
             self._config,
             population=POPULATION,
@@ -126,6 +129,7 @@ class Federation:
             service_url=service.url,
             population=POPULATION,
             public_key=self._paths.public_key,
+            enrolment_token=self._enrolment_token,
             vocabulary_path=self._vocabulary_path,
         )
         fleet = Fleet(

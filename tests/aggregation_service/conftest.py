@@ -1,4 +1,4 @@
-"""A real service over Flask's test client, a real SQLite file, and a clock that the test moves."""
+"""A real service over Flask's test client, a real database of either kind, and a clock that the test moves."""
 
 import secrets
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask
+from postgres import PostgresServer, postgres_server
 from werkzeug.test import TestResponse
 
 from aggregation_service import operations
@@ -19,9 +21,13 @@ from aggregation_service.config import ServiceConfig, load_config
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.service import Service
+from aggregation_service.summaries import summarise
 from protocol import routes
+from protocol.enrolment import Enrol
+from protocol.manifest import encode_public_key
 from protocol.messages import CheckIn, CheckInAnswer, Receipt, Selected, decode_message, encode_message
 from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
+from protocol.signed_requests import sha256_hex, sign_request
 from protocol.update import UPDATE_MEDIA_TYPE, encode_update
 from protocol.weights import FloatArray, Weights, flatten
 
@@ -42,6 +48,10 @@ class Rehearsal:
     now: float = START
     apps: list[Flask] = field(default_factory=list)
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+    keys: dict[str, Ed25519PrivateKey] = field(default_factory=dict)
+    enrolled: set[str] = field(default_factory=set)
+    devices: dict[str, str] = field(default_factory=dict)  # assignment to device
+    _token: str = ""
 
     @property
     def clock_path(self) -> Path:
@@ -82,13 +92,51 @@ class Rehearsal:
     def request(self, method: str, path: str, **arguments: Any) -> TestResponse:
         return self.apps[-1].test_client().open(path, method=method, **arguments)
 
+    @property
+    def token(self) -> str:
+        """An operator's enrolment token that never runs out."""
+        if not self._token:
+            made = operations.create_enrolment_token(self.config, POPULATION, uses=1_000_000, days=3650)
+            self._token = made.token
+        return self._token
+
+    def key(self, device_id: str) -> Ed25519PrivateKey:
+        return self.keys.setdefault(device_id, Ed25519PrivateKey.generate())
+
+    def sign(self, device_id: str, method: str, path: str, body: bytes = b"", **changes: Any) -> dict[str, str]:
+        """The headers that sign a request as a device, with `changes` to what is signed."""
+        signed = {"method": method, "path": path, "body_sha256": sha256_hex(body), "device_id": device_id}
+        signed |= {"at": int(self.now), "nonce": secrets.token_hex(16)}
+        return sign_request(self.key(device_id), **(signed | changes))
+
+    def post(self, device_id: str, path: str, message: msgspec.Struct, **changes: Any) -> TestResponse:
+        """Sends a message signed by a device."""
+        body = encode_message(message)
+        headers = self.sign(device_id, "POST", path, body, **changes)
+        return self.request("POST", path, data=body, headers=headers, content_type="application/json")
+
+    def post_enrol(self, device_id: str, **fields: Any) -> TestResponse:
+        public_key = encode_public_key(self.key(device_id).public_key())
+        message = Enrol(**({"device_id": device_id, "public_key": public_key} | fields))
+        return self.post(device_id, routes.devices(POPULATION), message)
+
+    def enrol(self, device_id: str | None = None) -> str:
+        """Enrols a device, once, and returns its id."""
+        device_id = device_id or secrets.token_hex(16)
+        if device_id not in self.enrolled:
+            response = self.post_enrol(device_id, token=self.token)
+            assert response.status_code == 200, response.json
+            self.enrolled.add(device_id)
+        return device_id
+
     def post_check_in(self, device_id: str | None = None, num_examples: int = 100) -> CheckInAnswer:
-        message = CheckIn(device_id=device_id or secrets.token_hex(16), runtime="test", num_examples=num_examples)
-        response = self.request(
-            "POST", routes.check_ins(POPULATION), data=encode_message(message), content_type="application/json"
-        )
-        assert response.status_code == 200
+        device_id = self.enrol(device_id)
+        message = CheckIn(device_id=device_id, runtime="test", num_examples=num_examples)
+        response = self.post(device_id, routes.check_ins(POPULATION), message)
+        assert response.status_code == 200, response.json
         answer: CheckInAnswer = decode_message(response.data, CheckInAnswer)  # type: ignore[arg-type]
+        if isinstance(answer, Selected):
+            self.devices[answer.assignment_id] = device_id
         return answer
 
     def select(self, device_id: str | None = None) -> Selected:
@@ -97,12 +145,14 @@ class Rehearsal:
         return answer
 
     def put(self, selected: Selected, body: bytes, **headers: str) -> TestResponse:
+        path = routes.report(selected.round_id, selected.assignment_id)
+        device_id = self.devices.get(selected.assignment_id) or self.enrol()
         sent = {
             "Authorization": f"Bearer {selected.assignment_token}",
             "Content-Type": UPDATE_MEDIA_TYPE,
+            **self.sign(device_id, "PUT", path, body),
             **headers,
         }
-        path = routes.report(selected.round_id, selected.assignment_id)
         length = {"CONTENT_LENGTH": str(len(body))}  # which the test client leaves out of an empty request
         return self.request("PUT", path, data=body, headers=sent, environ_overrides=length)
 
@@ -116,23 +166,27 @@ class Rehearsal:
         return (update * norm / np.linalg.norm(update)).astype(np.float32)
 
     def summary(self) -> dict[str, Any]:
-        response = self.request("GET", routes.rounds(POPULATION))
-        assert response.status_code == 200
-        summary: dict[str, Any] = msgspec.json.decode(response.data)
-        return summary
+        """What an operator would see now."""
+        self.service.coordinator.advance(POPULATION)
+        summary = summarise(self.service.database, POPULATION, self.config.privacy_delta)
+        built: dict[str, Any] = msgspec.to_builtins(summary)
+        return built
 
     def weights(self) -> tuple[int, FloatArray]:
         version, weights = operations.current_checkpoint(self.config, POPULATION)
         return version, flatten(weights, SPECS)
 
 
-def make_plan(*, goal: int = 3, noise: float = 0.0, clip: float = 1.0, separation_s: float = 0.0) -> Plan:
+def make_plan(
+    *, goal: int = 3, noise: float = 0.0, clip: float = 1.0, separation_s: float = 0.0, **fields: Any
+) -> Plan:
     return Plan(
         tensors=SPECS,
         training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
         privacy=PrivacyParameters(
             l2_clip_norm=clip, noise_multiplier=noise, report_goal=goal, minimum_separation_s=separation_s
         ),
+        **fields,
     )
 
 
@@ -146,12 +200,37 @@ def plans() -> Any:
     return make_plan
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """A module whose tests do not depend on the database says so: its own `database_kind` that returns "sqlite"."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def rehearsal(tmp_path: Path) -> Iterator[Rehearsal]:
+def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
+    """A database of the kind, migrated already if it is PostgreSQL's."""
+    if database_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'service.sqlite'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    url = server.create_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def rehearsal(tmp_path: Path, database_url: str) -> Iterator[Rehearsal]:
     rehearsal = Rehearsal(tmp_path / "service")
     rehearsal.folder.mkdir()
     rehearsal.wait(0)
-    operations.initialise(rehearsal.folder, clock_path=rehearsal.clock_path)
+    operations.initialise(rehearsal.folder, clock_path=rehearsal.clock_path, database_url=database_url)
     operations.add_population(rehearsal.config, POPULATION)
     rehearsal.restart()
     yield rehearsal

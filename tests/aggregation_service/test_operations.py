@@ -118,7 +118,7 @@ def test_a_vocabulary_is_named_in_the_manifest_and_served(rehearsal: Any, plan: 
     give(b"opaque words")
     key = decode_public_key(operations.public_key(rehearsal.config))
     manifest = open_manifest(rehearsal.select().manifest, key, purpose="round", population=POPULATION)
-    assert set(manifest.files) == {"plan", "training_graph", "checkpoint", "vocabulary"}
+    assert set(manifest.files) == {"plan", "training_graph", "checkpoint", "checkpoint_base", "vocabulary"}
     entry = manifest.files["vocabulary"]
     response = rehearsal.request("GET", routes.file(entry.sha256))
     assert check_content(response.data, entry) == b"opaque words"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aggregation_service import coordinator, problems
+from aggregation_service import problems, service
 from aggregation_service.refusals import RefusalKind
 from protocol import routes
 from protocol.messages import Problem, decode_message
@@ -23,7 +23,7 @@ POPULATION = "en-gb"
         ("DELETE", routes.file("0" * 64), 405, "method_not_allowed"),
         ("GET", routes.release(POPULATION), 404, "no_release"),
         ("GET", routes.release("nowhere"), 404, "unknown_population"),
-        ("GET", routes.rounds("nowhere"), 404, "unknown_population"),
+        ("GET", routes.rounds("nowhere"), 401, "not_logged_in"),
     ],
 )
 def test_every_refusal_is_a_problem_and_counted(rehearsal: Any, method: str, path: str, status: int, kind: str) -> None:
@@ -42,9 +42,9 @@ def test_a_failure_leaks_nothing_but_leaves_a_trace_in_the_log(
     def fail(*_arguments: object) -> None:
         raise ZeroDivisionError("secret of the house")
 
-    monkeypatch.setattr(coordinator.Coordinator, "advance", fail)
+    monkeypatch.setattr(service, "has_population", fail)
     with caplog.at_level(logging.ERROR):
-        response = rehearsal.request("GET", routes.rounds(POPULATION))
+        response = rehearsal.request("GET", routes.release(POPULATION))
     assert (response.status_code, response.content_type) == (500, "application/problem+json")
     assert b"secret" not in response.data
     assert b"Traceback" not in response.data
@@ -60,7 +60,7 @@ def test_a_refusal_stays_a_refusal_when_it_cannot_be_counted(rehearsal: Any, cap
 
 def test_every_kind_has_a_status() -> None:
     assert set(problems._STATUS) == set(RefusalKind)
-    assert all(400 <= status <= 500 for status in problems._STATUS.values())
+    assert all(400 <= status <= 503 for status in problems._STATUS.values())
 
 
 def test_health(rehearsal: Any) -> None:

@@ -19,13 +19,15 @@ from device_runtime.conditions import Conditions
 from device_runtime.environment import DeviceEnvironment, new_session
 from device_runtime.releases.release import save_release
 from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.agent_state import AgentState, StateFile
 from device_runtime.runtime import RUNTIME_VARIABLE, RUNTIMES
 from device_runtime.suggestions.predictor import Predictor
 from device_runtime.typing_log import TypingLog
 from model.network import NetworkShape, initial_weights
 from protocol import routes
+from protocol.enrolment import Enrol, Enrolled
 from protocol.manifest import FileEntry, Manifest, sign_manifest
-from protocol.messages import CheckInAnswer, Problem, Receipt, Selected, encode_message
+from protocol.messages import CheckInAnswer, Problem, Receipt, Selected, decode_message, encode_message
 from protocol.plan import Plan, PrivacyParameters, TrainingParameters, encode_plan
 from protocol.weights import Weights, encode_checkpoint
 from tokenizer.casing import Casing
@@ -196,6 +198,7 @@ class Service:
     requests: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     reports: list[bytes] = field(default_factory=list)
+    enrolments: list[Enrol] = field(default_factory=list)
 
     def offer(self, contents: dict[str, bytes], *, key: Ed25519PrivateKey | None = None, **changes: Any) -> Selected:
         """Selects whoever checks in into a round with these files."""
@@ -227,6 +230,13 @@ class Service:
             self.requests.append((request.method, request.path))
             self.bodies.append(request.get_data())
             return self.override()
+
+        @app.post(routes.devices(POPULATION))
+        def enrol() -> Response:
+            message = decode_message(request.get_data(), Enrol)
+            self.enrolments.append(message)
+            answer = Enrolled(device_id=message.device_id, public_key=message.public_key)
+            return Response(encode_message(answer), content_type="application/json")
 
         @app.post(routes.check_ins(POPULATION))
         def check_in() -> Response:
@@ -288,8 +298,22 @@ def log(tmp_path: Path, clock: VirtualClock) -> Iterator[TypingLog]:
 
 
 @pytest.fixture
+def enrolled(tmp_path: Path) -> str:
+    """A device that the service took the key of already; its id."""
+    state = AgentState(device_id=secrets.token_hex(16), enrolment="enrolled")
+    StateFile(tmp_path / POPULATION / "agent.json").save(state)
+    return state.device_id
+
+
+@pytest.fixture
 def new_agent(
-    tmp_path: Path, service: Service, log: TypingLog, clock: VirtualClock, conditions: SwitchedConditions
+    *,
+    enrolled: str,  # rounds are what most tests are about
+    tmp_path: Path,
+    service: Service,
+    log: TypingLog,
+    clock: VirtualClock,
+    conditions: SwitchedConditions,
 ) -> Iterator[Callable[[], Agent]]:
     """Makes an agent as a new process would: nothing but the data directory is carried over."""
     with new_session() as session:

@@ -119,7 +119,7 @@ def processor():
 
 
 @pytest.fixture
-def agent(*, tmp_path, service, log, clock, switch, link, processor):
+def agent(*, enrolled, tmp_path, service, log, clock, switch, link, processor):
     with new_session() as session, WatchedConditions(switch) as watched:
         environment = DeviceEnvironment(
             data_directory=tmp_path,

@@ -27,6 +27,7 @@ def world(tmp_path):
             service_url=f"http://127.0.0.1:{probe.getsockname()[1]}",
             population="english",
             public_key="00" * 32,
+            enrolment_token="00" * 32,
             vocabulary_path=path,
         )
 

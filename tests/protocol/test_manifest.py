@@ -1,5 +1,6 @@
 """A manifest is believed only if the right key signed exactly it, for here and not for an older time."""
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from protocol.errors import MalformedMessage, WrongContent, WrongManifest, WrongSignature
 from protocol.manifest import (
+    SIGNATURE_DOMAIN,
     FileEntry,
     Manifest,
     SignedManifest,
@@ -61,9 +63,25 @@ def test_a_genuine_manifest_for_elsewhere_or_the_past_is_refused(wrong):
 
 
 def test_signed_nonsense_is_malformed():
-    from protocol.manifest import SIGNATURE_DOMAIN
-
     payload = b'{"purpose": "party"}'
+    signed = SignedManifest(manifest=payload, signature=KEY.sign(SIGNATURE_DOMAIN + payload))
+    with pytest.raises(MalformedMessage):
+        opened(signed)
+
+
+def test_a_manifest_without_rollback_has_the_bytes_it_always_had():
+    assert SIGNED.manifest == (
+        b'{"format_version":1,"purpose":"round","population":"english","model_version":7,"created_at":0,'
+        b'"files":{"plan":{"sha256":"' + PLAN.sha256.encode() + b'","size_bytes":6}}}'
+    )
+
+
+def test_only_a_release_can_be_a_rollback():
+    release = msgspec.structs.replace(MANIFEST, purpose="release", is_rollback=True)
+    assert opened(sign_manifest(release, KEY), purpose="release").is_rollback is True
+    with pytest.raises(ValueError, match="is_rollback"):
+        msgspec.structs.replace(MANIFEST, is_rollback=True)
+    payload = SIGNED.manifest[:-1] + b',"is_rollback":true}'
     signed = SignedManifest(manifest=payload, signature=KEY.sign(SIGNATURE_DOMAIN + payload))
     with pytest.raises(MalformedMessage):
         opened(signed)

@@ -7,8 +7,8 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.privacy.accounting import most_participations, privacy_spent, spent_on_worst_device
+from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent, ReleasesLost
 
 
 def event(noise: float, participations: int) -> GaussianSumReleased:
@@ -84,3 +84,26 @@ def test_the_worst_device_is_charged_at_the_least_noise() -> None:
     events = [event(2.0, 1), event(0.5, 2), event(3.0, 3)]
     assert spent_on_worst_device(events, 1e-6) == privacy_spent(0.5, 3, 1e-6)
     assert spent_on_worst_device([], 1e-6).epsilon == 0
+
+
+Cohorts = st.lists(st.sets(st.integers(0, 5), min_size=1), max_size=6)
+
+
+@given(before=Cohorts, lost=Cohorts.filter(len), after=Cohorts)
+def test_what_was_lost_with_a_backup_is_never_under_counted(
+    before: list[set[int]], lost: list[set[int]], after: list[set[int]]
+) -> None:
+    """The books count what came before and after; the truth is all three."""
+    events: list[LedgerEvent] = []
+    counts = [0] * 6
+    for number, cohort in enumerate([*before, None, *after]):
+        if cohort is None:
+            noise = {"noise_multiplier": 1.0, "l2_clip_norm": 0.3}
+            events.append(ReleasesLost(num_releases=len(lost), after_round=number, **noise))
+            continue
+        for device in cohort:
+            counts[device] += 1
+        events.append(event(1.0, max(counts)))
+    truth = max(sum(device in cohort for cohort in [*before, *lost, *after]) for device in range(6))
+    assert truth <= most_participations(events) <= max(counts) + len(lost)
+    assert spent_on_worst_device(events, 1e-6).epsilon >= privacy_spent(1.0, truth, 1e-6).epsilon

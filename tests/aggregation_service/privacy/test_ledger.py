@@ -1,16 +1,26 @@
 import msgspec
 import pytest
 
-from aggregation_service.privacy.ledger import GaussianSumReleased, UnknownEvent, decode_event, encode_event
+from aggregation_service.privacy.ledger import (
+    GaussianSumReleased,
+    LedgerEvent,
+    ReleasesLost,
+    UnknownEvent,
+    decode_event,
+    encode_event,
+)
 
 EVENT = GaussianSumReleased(
     round_id="ab" * 16, model_version=3, num_reports=20, max_participations=2, noise_multiplier=0.7, l2_clip_norm=0.3
 )
 
+LOST = ReleasesLost(num_releases=4, after_round=9, noise_multiplier=0.7, l2_clip_norm=0.3)
 
-def test_round_trip() -> None:
-    assert decode_event(encode_event(EVENT)) == EVENT
-    assert encode_event(EVENT) == encode_event(decode_event(encode_event(EVENT)))
+
+@pytest.mark.parametrize("event", [EVENT, LOST])
+def test_round_trip(event: LedgerEvent) -> None:
+    assert decode_event(encode_event(event)) == event
+    assert encode_event(event) == encode_event(decode_event(encode_event(event)))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from aggregation_service.privacy.accounting import privacy_spent
-from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.privacy.ledger import GaussianSumReleased, ReleasesLost
 from aggregation_service.privacy.statement import PrivacyStatement, make_statement
 
 
@@ -27,6 +27,13 @@ def test_states_the_worst_device() -> None:
     assert made.epsilon == privacy_spent(0.4, 3, 1e-10).epsilon
     assert "must be trusted" in made.trust_mode
     assert made.not_protected
+
+
+def test_states_what_was_lost_as_every_device_s() -> None:
+    lost = ReleasesLost(num_releases=4, after_round=0, noise_multiplier=0.4, l2_clip_norm=0.3)
+    made = make_statement([lost], report_goal=20, minimum_separation_s=3600, delta=1e-10)
+    assert (made.cohort_sizes, made.max_participations) == ((), 4)
+    assert made.epsilon == privacy_spent(0.4, 4, 1e-10).epsilon
 
 
 def test_at_scale_the_same_deviation_on_the_average_is_more_noise_on_the_sum() -> None:
@@ -64,6 +71,6 @@ def test_the_unit_is_zero_out_and_nothing_more() -> None:
     assert "add or remove" not in made.unit
 
 
-@pytest.mark.parametrize("said", ["took part at all", "not authenticated", "new id"])
+@pytest.mark.parametrize("said", ["took part at all", "enrolment token limits", "new id"])
 def test_what_is_not_protected_is_named(said: str) -> None:
     assert any(said in sentence for sentence in statement().not_protected)

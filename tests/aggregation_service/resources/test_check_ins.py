@@ -30,7 +30,9 @@ def test_wrong_check_ins_are_refused_and_counted(
 ) -> None:
     status, kind = refusal
     rehearsal.create_task(plan)
-    response = rehearsal.request("POST", routes.check_ins(POPULATION), data=body, content_type=media_type)
+    path = routes.check_ins(POPULATION)
+    headers = rehearsal.sign(rehearsal.enrol(GOOD["device_id"]), "POST", path, body)
+    response = rehearsal.request("POST", path, data=body, content_type=media_type, headers=headers)
     assert response.status_code == status
     assert response.content_type == "application/problem+json"
     assert b"hello" not in response.data
@@ -40,11 +42,13 @@ def test_wrong_check_ins_are_refused_and_counted(
 
 
 def test_a_body_shorter_than_its_length_is_refused(rehearsal: Any) -> None:
+    path, body = routes.check_ins(POPULATION), msgspec.json.encode(GOOD)
     response = rehearsal.request(
         "POST",
-        routes.check_ins(POPULATION),
-        data=msgspec.json.encode(GOOD),
+        path,
+        data=body,
         content_type="application/json",
+        headers=rehearsal.sign(rehearsal.enrol(GOOD["device_id"]), "POST", path, body),
         environ_overrides={"CONTENT_LENGTH": "500"},
     )
     assert response.status_code == 400
@@ -53,11 +57,13 @@ def test_a_body_shorter_than_its_length_is_refused(rehearsal: Any) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "many", "1e3"])
 def test_a_length_that_is_none_is_refused(rehearsal: Any, length: str) -> None:
+    path, body = routes.check_ins(POPULATION), msgspec.json.encode(GOOD)
     response = rehearsal.request(
         "POST",
-        routes.check_ins(POPULATION),
-        data=msgspec.json.encode(GOOD),
+        path,
+        data=body,
         content_type="application/json",
+        headers=rehearsal.sign(rehearsal.enrol(GOOD["device_id"]), "POST", path, body),
         environ_overrides={"CONTENT_LENGTH": length},
     )
     assert response.status_code == 400  # Werkzeug takes it for an empty body
@@ -74,8 +80,7 @@ def test_an_unknown_population_is_not_made(rehearsal: Any) -> None:
 
 def test_an_answer_with_a_token_is_kept_by_no_cache(rehearsal: Any, plan: Plan) -> None:
     rehearsal.create_task(plan)
-    response = rehearsal.request(
-        "POST", routes.check_ins(POPULATION), data=msgspec.json.encode(GOOD), content_type="application/json"
-    )
+    message = CheckIn(device_id=rehearsal.enrol(), runtime="test", num_examples=5)
+    response = rehearsal.post(message.device_id, routes.check_ins(POPULATION), message)
     assert response.json["kind"] == "selected"
     assert response.headers["Cache-Control"] == "no-store"

@@ -34,6 +34,25 @@ def test_an_interrupted_download_goes_on(rehearsal: Any) -> None:
     assert (beyond.status_code, beyond.content_type) == (416, "application/problem+json")
 
 
+def test_a_range_is_honoured_only_of_the_file_that_it_was_begun_of(rehearsal: Any) -> None:
+    sha256 = stored(rehearsal)
+    for tag, status, content in ((sha256, 206, CONTENT[1000:]), ("0" * 64, 200, CONTENT)):
+        headers = {"Range": "bytes=1000-", "If-Range": f'"{tag}"'}
+        response = rehearsal.request("GET", routes.file(sha256), headers=headers)
+        assert (response.status_code, response.data) == (status, content)
+    middle = rehearsal.request("GET", routes.file(sha256), headers={"Range": "bytes=5-9"})
+    assert (middle.status_code, middle.data, middle.headers["Content-Length"]) == (206, CONTENT[5:10], "5")
+
+
+def test_a_file_can_be_asked_about_without_its_content(rehearsal: Any) -> None:
+    sha256 = stored(rehearsal)
+    response = rehearsal.request("HEAD", routes.file(sha256))
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.headers["Content-Length"] == str(len(CONTENT))
+    assert (response.headers["ETag"], response.headers["Accept-Ranges"]) == (f'"{sha256}"', "bytes")
+    assert rehearsal.request("HEAD", routes.file("0" * 64)).status_code == 404
+
+
 def test_an_unknown_file_is_a_problem(rehearsal: Any) -> None:
     for sha256 in ("0" * 64, "..", "%00"):
         response = rehearsal.request("GET", routes.file(sha256))

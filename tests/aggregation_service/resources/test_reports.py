@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from aggregation_service.identity.caller import Caller
 from protocol import routes
 from protocol.messages import Problem, decode_message
 from protocol.plan import Plan
@@ -36,14 +37,20 @@ def send_with(**headers: str) -> Send:
 
 def send_without_token(rehearsal: Any, selected: Any, body: bytes) -> TestResponse:
     path = routes.report(selected.round_id, selected.assignment_id)
-    response: TestResponse = rehearsal.request("PUT", path, data=body, content_type=UPDATE_MEDIA_TYPE)
+    headers = rehearsal.sign(rehearsal.devices[selected.assignment_id], "PUT", path, body)
+    response: TestResponse = rehearsal.request("PUT", path, data=body, content_type=UPDATE_MEDIA_TYPE, headers=headers)
     return response
 
 
 def send_to(round_id: str | None, assignment_id: str | None) -> Send:
     def send(rehearsal: Any, selected: Any, body: bytes) -> TestResponse:
         path = routes.report(round_id or selected.round_id, assignment_id or selected.assignment_id)
-        headers = {"Authorization": f"Bearer {selected.assignment_token}", "Content-Type": UPDATE_MEDIA_TYPE}
+        signed = rehearsal.sign(rehearsal.devices[selected.assignment_id], "PUT", path, body)
+        headers = {
+            "Authorization": f"Bearer {selected.assignment_token}",
+            "Content-Type": UPDATE_MEDIA_TYPE,
+            **signed,
+        }
         response: TestResponse = rehearsal.request("PUT", path, data=body, headers=headers)
         return response
 
@@ -52,14 +59,16 @@ def send_to(round_id: str | None, assignment_id: str | None) -> Send:
 
 def send_without_length(rehearsal: Any, selected: Any, body: bytes) -> TestResponse:
     """As a chunked body arrives."""
+    path = routes.report(selected.round_id, selected.assignment_id)
     response: TestResponse = rehearsal.request(
         "PUT",
-        routes.report(selected.round_id, selected.assignment_id),
+        path,
         input_stream=BytesIO(body),
         headers={
             "Authorization": f"Bearer {selected.assignment_token}",
             "Content-Type": UPDATE_MEDIA_TYPE,
             "Transfer-Encoding": "chunked",
+            **rehearsal.sign(rehearsal.devices[selected.assignment_id], "PUT", path, body),
         },
         environ_overrides={"wsgi.input_terminated": True},
     )
@@ -164,7 +173,10 @@ def test_a_deadline_that_passes_while_the_body_is_read_is_kept(rehearsal: Any, p
     rehearsal.create_task(plan)
     selected = rehearsal.select()
     coordinator = rehearsal.service.coordinator
-    ticket = coordinator.authorise(selected.round_id, selected.assignment_id, selected.assignment_token)
+    caller = Caller(
+        device_id=rehearsal.devices[selected.assignment_id], nonce="0" * 32, expires_at=rehearsal.now + 5000
+    )
+    ticket = coordinator.authorise(selected.round_id, selected.assignment_id, selected.assignment_token, caller)
     rehearsal.wait(1201)
     with pytest.raises(Exception, match="the round is over") as caught:
         coordinator.report(ticket, encode_update(rehearsal.update()))

@@ -7,6 +7,7 @@ from aggregation_service.rounds.pace import (
     LONGEST_S,
     after_separation_s,
     reconnect_after_s,
+    until_round_s,
 )
 
 jitters = st.floats(0, 1, exclude_max=True)
@@ -57,3 +58,8 @@ def test_a_large_population_is_spread() -> None:
 @given(st.floats(-1e6, 1e6), jitters)
 def test_separation_is_waited_out(remaining_s: float, jitter: float) -> None:
     assert after_separation_s(remaining_s=remaining_s, beat_s=600, jitter=jitter) >= max(remaining_s, 0)
+
+
+@given(st.floats(1, 604800), st.floats(0, 1, exclude_max=True))
+def test_who_waits_for_a_round_to_be_made_waits_a_second_or_a_hundredth_of_a_beat(beat_s: float, jitter: float) -> None:
+    assert 1 <= until_round_s(beat_s=beat_s, jitter=jitter) <= 0.5 + 1.5 * max(1.0, beat_s / 100)

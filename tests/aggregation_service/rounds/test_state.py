@@ -16,6 +16,7 @@ from aggregation_service.rounds.state import (
     abandon,
     accept_report,
     advance,
+    close,
     decide_check_in,
     open_round,
 )
@@ -58,16 +59,17 @@ def test_whatever_happens_a_round_keeps_its_promises(happening: list[tuple[str, 
             try:
                 current, outstanding = accept_report(current, was_shortened=False, now=now), outstanding - 1
             except RoundOver:
-                assert not current.is_open
+                assert not current.takes_reports
             else:
                 assert now <= current.deadline_at
         assert current.reported <= goal
         assert current.reported <= current.selected <= PARAMETERS.cohort_size(goal)
-        assert before.is_open or replace(current) == before
-        assert (current.ended_at is None) == current.is_open
+        assert before.takes_reports or replace(current) == before
+        assert (current.ended_at is None) == current.takes_reports
+        assert not current.is_standing or (current.deadline_at, current.reported) == (150.0, 0)
         assert (current.abandoned_because is not None) == (current.phase is Phase.ABANDONED)
-        assert current.phase is not Phase.CLOSED or current.reported >= min(goal, PARAMETERS.minimum_reports)
-    assert not advance(current, now + 151).is_open
+        assert current.phase is not Phase.CLOSING or current.reported >= min(goal, PARAMETERS.minimum_reports)
+    assert advance(current, now + 151).takes_reports == current.is_standing
 
 
 @given(events, st.floats(0, 500))
@@ -96,8 +98,11 @@ def test_closes_at_its_goal_while_selection_goes_on() -> None:
     current = select(fresh(goal=2), 2)
     for _ in range(2):
         current = accept_report(current, was_shortened=True, now=1.0)
-    closed = advance(current, 1.0)
-    assert (closed.phase, closed.reported, closed.shortened, closed.ended_at) == (Phase.CLOSED, 2, 2, 1.0)
+    closing = advance(current, 1.0)
+    assert (closing.phase, closing.reported, closing.shortened, closing.ended_at) == (Phase.CLOSING, 2, 2, 1.0)
+    assert close(closing) == replace(closing, phase=Phase.CLOSED)
+    with pytest.raises(RoundOver, match="a round that is selection cannot be closed"):
+        close(current)
     with pytest.raises(RoundOver):
         accept_report(current, was_shortened=False, now=1.0)
 
@@ -117,7 +122,7 @@ def test_a_full_cohort_ends_selection_and_leaves_the_last_device_its_time() -> N
         accept_report(current, was_shortened=False, now=80.001)
 
 
-@pytest.mark.parametrize(("reports", "phase"), [(1, Phase.ABANDONED), (2, Phase.CLOSED), (3, Phase.CLOSED)])
+@pytest.mark.parametrize(("reports", "phase"), [(1, Phase.ABANDONED), (2, Phase.CLOSING), (3, Phase.CLOSING)])
 def test_the_deadline_closes_or_abandons(reports: int, phase: Phase) -> None:
     current = select(fresh(), 5)
     for _ in range(reports):
@@ -130,7 +135,7 @@ def test_the_deadline_closes_or_abandons(reports: int, phase: Phase) -> None:
 def test_a_cohort_that_does_not_gather_is_abandoned_at_the_timeout() -> None:
     ended = advance(select(fresh(), 1), 100.5)
     assert (ended.phase, ended.abandoned_because) == (Phase.ABANDONED, AbandonReason.TOO_FEW_DEVICES)
-    assert abandon(ended, AbandonReason.SUM_LOST, 200.0) == ended
+    assert abandon(ended, AbandonReason.KEY_LOST, 200.0) == ended
 
 
 @pytest.mark.parametrize(
@@ -148,3 +153,37 @@ def test_who_is_turned_away_and_why(candidate: Candidate, reason: str) -> None:
 def test_minimum_separation_ends_on_the_second() -> None:
     candidate = replace(NEW, last_selected_at=0.0)
     assert isinstance(decide_check_in(fresh(), candidate, minimum_separation_s=60, now=60.0), Round)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 50))
+def test_a_standing_round_waits_for_its_first_device_however_long(waited: float, later: float) -> None:
+    standing = fresh()
+    assert standing.is_standing
+    assert advance(standing, waited) == standing
+    begun = decide_check_in(standing, NEW, minimum_separation_s=0, now=waited)
+    assert begun == decide_check_in(open_round(PARAMETERS, 4, waited), NEW, minimum_separation_s=0, now=waited)
+    assert isinstance(begun, Round)
+    assert (begun.opened_at, begun.deadline_at, begun.is_standing) == (waited, waited + 100 + 50, False)
+    assert advance(begun, waited + later) == begun
+
+
+def test_a_device_after_the_timeout_is_turned_away_though_nobody_ended_selection_yet() -> None:
+    assert decide_check_in(select(fresh(), 2), NEW, minimum_separation_s=0, now=100.5) == "cohort_full"
+
+
+def test_a_closing_round_takes_nothing_and_can_only_end() -> None:
+    current = select(fresh(goal=2), 3)
+    for _ in range(2):
+        current = accept_report(current, was_shortened=False, now=1.0)
+    closing = advance(current, 1.0)
+    assert advance(closing, 1e6) == closing
+    with pytest.raises(RoundOver):
+        accept_report(closing, was_shortened=False, now=1.0)
+    assert decide_check_in(closing, NEW, minimum_separation_s=0, now=1.0) == "cohort_full"
+    failed = abandon(closing, AbandonReason.CLOSE_FAILED, 2.0)
+    assert (failed.phase, failed.abandoned_because, failed.reported) == (Phase.ABANDONED, "close_failed", 2)
+    assert abandon(close(closing), AbandonReason.CLOSE_FAILED, 2.0) == close(closing)
+
+
+def test_reasons_of_older_versions_are_still_read() -> None:
+    assert AbandonReason("sum_lost") is AbandonReason.SUM_LOST

@@ -54,9 +54,9 @@ def wait_until(holds, timeout_s=20.0):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_daemon_within_a_second_in_mid_transfer(start, service, device, round_files, number):
     service.offer(round_files)
-    service.override = lambda: time.sleep(5) if len(service.requests) > 1 else None  # downloads hang
+    service.override = lambda: time.sleep(5) if len(service.requests) > 2 else None  # downloads hang
     process = start("--conditions", "always")
-    wait_until(lambda: len(service.requests) > 1)
+    wait_until(lambda: len(service.requests) > 2)
     process.send_signal(number)
     began = time.monotonic()
     _, errors = process.communicate(timeout=10)
@@ -102,3 +102,30 @@ def test_rounds_go_on_however_often_the_daemon_is_killed(start, service, device,
     assert len(set(service.reports)) == 1
     with Diary(device / "diary.sqlite") as diary:
         assert diary.totals().reported <= 1
+
+
+TOKEN = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("way", ["option", "file", "environment"])
+def test_a_token_reaches_the_service_and_no_log(start, service, device, monkeypatch, way):
+    (device / "token.txt").write_text(f"{TOKEN}\n")
+    if way == "environment":
+        monkeypatch.setenv("KEYCHORUS_ENROLMENT_TOKEN", TOKEN)
+    options = {"option": ["--enrolment-token", TOKEN], "file": ["--enrolment-token-file", str(device / "token.txt")]}
+    process = start("--conditions", "always", "--steps", "1", *options.get(way, []))
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert [message.token for message in service.enrolments] == [TOKEN]
+    assert "enrolled" in errors
+    assert TOKEN not in errors
+    assert StateFile(device / "tests" / "agent.json").load().enrolment == "enrolled"
+
+
+def test_a_token_that_is_none_is_refused_before_anything_is_asked(start, service):
+    process = start("--conditions", "always", "--steps", "1", "--enrolment-token", "my secret")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert "an enrolment token must be 64 hexadecimal digits" in errors
+    assert "my secret" not in errors
+    assert service.requests == []

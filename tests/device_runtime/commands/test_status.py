@@ -11,8 +11,9 @@ def test_rounds_and_log_are_told_together(tmp_path):
     result = CliRunner().invoke(device, ["status", "--population", "english", "--data-dir", str(tmp_path)])
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         "phase              waiting",
+        "enrolment          not yet; the service is asked before the first check-in",
         "rounds reported    0",
         "newest model       0",
         "next check-in in   0 s",

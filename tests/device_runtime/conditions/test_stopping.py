@@ -30,7 +30,7 @@ def began():
 
 
 @pytest.fixture
-def agent(*, tmp_path, service, log, clock, adb_server, began):
+def agent(*, enrolled, tmp_path, service, log, clock, adb_server, began):
     adb_server.device.outputs = outputs()
     host, port = adb_server.server_address
     source = AdbConditions(Thresholds(), adb=("adb", "-H", host, "-P", str(port)))

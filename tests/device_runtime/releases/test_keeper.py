@@ -49,11 +49,18 @@ def client(service):
 def offer(service, files, signing_key):
     """The service's newest release: `offer(version, prediction_model=...)`."""
 
-    def make(version, *, key=signing_key, population="tests", purpose="release", **changed):
+    def make(version, *, key=signing_key, population="tests", purpose="release", at=0, rollback=False, **changed):
         contents = {name: content for name, content in (files | changed).items() if content is not None}
         entries = {name: FileEntry.of(content) for name, content in contents.items()}
         service.files |= {entries[name].sha256: content for name, content in contents.items()}
-        manifest = Manifest(purpose=purpose, population=population, model_version=version, created_at=0, files=entries)
+        manifest = Manifest(
+            purpose=purpose,
+            population=population,
+            model_version=version,
+            created_at=at,
+            files=entries,
+            is_rollback=True if rollback else msgspec.UNSET,
+        )
         signed = encode_message(sign_manifest(manifest, key))
 
         def answer():
@@ -106,6 +113,50 @@ def test_what_the_present_release_has_is_not_downloaded_again(keeper, client, of
     offer(4, prediction_model=biased(0.01))
     assert keeper.refresh(client).verdict is Verdict.ADOPTED
     assert len(downloads(service)) == before + 1
+
+
+def test_a_rollback_goes_back_and_the_withdrawn_release_does_not_come_again(keeper, client, offer, biased):
+    offer(3, at=100)
+    keeper.refresh(client)
+    withdrawn = biased(0.01)
+    offer(4, at=200, prediction_model=withdrawn)
+    assert keeper.refresh(client).verdict is Verdict.ADOPTED
+    offer(3, at=300, rollback=True)
+    assert keeper.refresh(client) == (Verdict.ADOPTED, 3, 0, 0.0)
+    assert keeper.current().manifest.model_version == 3
+    for version, at, changes in ((4, 200, {"prediction_model": withdrawn}), (3, 100, {})):
+        offer(version, at=at, **changes)
+        assert keeper.refresh(client).verdict is Verdict.OLDER, "a replayed manifest is refused"
+    offer(5, at=400, prediction_model=biased(0.02))
+    assert keeper.refresh(client).verdict is Verdict.ADOPTED, "releases go on after a rollback"
+    offer(3, at=300, rollback=True)
+    assert keeper.refresh(client).verdict is Verdict.OLDER, "a replayed rollback is refused too"
+
+
+def test_a_rollback_is_adopted_although_it_foresees_the_log_less_well(keeper, client, offer, biased):
+    offer(4, at=200, prediction_model=biased(0.0))
+    keeper.refresh(client)
+    worse = biased(9.0, "station")
+    offer(5, at=250, prediction_model=worse)
+    assert keeper.refresh(client).verdict is Verdict.WORSE
+    offer(3, at=300, prediction_model=worse, rollback=True)
+    assert keeper.refresh(client).verdict is Verdict.ADOPTED
+
+
+@pytest.mark.parametrize("at", [0, 199, 200, 201])
+def test_an_older_model_that_is_no_rollback_is_refused_whenever_it_was_signed(keeper, client, offer, biased, at):
+    offer(4, at=200)
+    keeper.refresh(client)
+    offer(3, at=at, prediction_model=biased(0.01))
+    assert keeper.refresh(client).verdict is Verdict.OLDER
+
+
+def test_a_damaged_rollback_is_not_adopted(keeper, client, offer):
+    offer(4, at=200)
+    keeper.refresh(client)
+    offer(3, at=300, rollback=True, prediction_model=b"TFL3 is not enough")
+    assert keeper.refresh(client).verdict is Verdict.UNUSABLE
+    assert keeper.current().manifest.model_version == 4
 
 
 def test_an_older_release_needs_the_person(keeper, client, offer, biased):

@@ -374,9 +374,9 @@ def test_after_a_damaged_state_separation_version_and_id_are_kept(
     assert (tmp_path / "tests" / f"agent.json.damaged-{clock.now:.0f}").read_bytes() == b"{"
     clock.now += 3_600
     service.offer(round_files, model_version=4)
-    outcomes = steps(new_agent, 2)
-    assert events(outcomes) == [Event.SELECTED, Event.REFUSED]
-    assert "model_version must be >= 5, got 4" in outcomes[1].reason
+    outcomes = steps(new_agent, 3)
+    assert events(outcomes) == [Event.ENROLLED, Event.SELECTED, Event.REFUSED]
+    assert "model_version must be >= 5, got 4" in outcomes[2].reason
     assert state.load().device_id == before.device_id
 
 
@@ -392,7 +392,7 @@ def test_after_losing_all_it_knew_a_device_keeps_away_for_long(new_agent, servic
     assert len(service.requests) == asked
     clock.now += 24 * 3600
     service.offer(round_files)
-    assert events(steps(new_agent, 1)) == [Event.SELECTED]
+    assert events(steps(new_agent, 2)) == [Event.ENROLLED, Event.SELECTED]
 
 
 def test_a_log_without_targets_does_not_download_every_minute(new_agent, service, round_files, log):

@@ -26,7 +26,7 @@ class Client:
 
     def __init__(self, service, clock):
         self.service, self.clock = service, clock
-        self.error = None
+        self.error = self.signer = None
         self.check_in_answer = None
         self.bytes_up = self.bytes_down = 0
         self.asked_at, self.uploaded_at = [], []
@@ -35,6 +35,9 @@ class Client:
         self.asked_at.append(self.clock.true_now)
         if self.error is not None:
             raise self.error
+
+    def enrol(self, population, message):
+        self._ask()
 
     def check_in(self, population, message):
         self._ask()

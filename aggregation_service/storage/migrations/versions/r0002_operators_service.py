@@ -26,6 +26,7 @@ def upgrade() -> None:
     _create_sums()
     _create_devices()
     _create_operators()
+    _store_uncompressed()
 
 
 def downgrade() -> None:
@@ -164,6 +165,13 @@ def _create_operators() -> None:
         sa.Column("previous_sha256", sa.String(64), nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
     )
+
+
+def _store_uncompressed() -> None:
+    """Ciphertext, float32 weights and compressed files: PostgreSQL would try in vain to make them smaller."""
+    if op.get_bind().dialect.name == "postgresql":
+        for table, column in (("files", "content"), ("checkpoints", "optimizer_state"), ("partial_sums", "sealed")):
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL")
 
 
 def _population(table: str) -> sa.Column[str]:

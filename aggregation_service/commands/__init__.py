@@ -1,0 +1,1 @@
+"""The groups of `keychorus service`, one module each."""

@@ -1,0 +1,109 @@
+"""`keychorus service task`: what a population trains."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from aggregation_service import operations
+from aggregation_service.commands.shared import FILE, clear_errors, config_option
+from aggregation_service.config import load_config
+from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum, ServerOptimizer
+from aggregation_service.rounds.parameters import RoundParameters
+from protocol.errors import MalformedMessage
+from protocol.plan import Plan, decode_plan
+from protocol.weights import decode_checkpoint
+
+_OPTIMIZERS: dict[str, type[ServerOptimizer]] = {
+    "average": ServerAverage,
+    "momentum": ServerMomentum,
+    "adam": ServerAdam,
+}
+
+
+@click.group()
+def task() -> None:
+    """Tasks: what a population trains."""
+
+
+@task.command("create")
+@click.argument("population_name", metavar="POPULATION")
+@click.option("--plan", "plan_path", type=FILE, required=True, help="The plan, as JSON or TOML.")
+@click.option("--training-graph", "graph_path", type=FILE, required=True, help="The training .tflite file.")
+@click.option("--checkpoint", "checkpoint_path", type=FILE, help="Weights to start from; without: the newest.")
+@click.option("--vocabulary", "vocabulary_path", type=FILE, help="A vocabulary that devices train with, not read here.")
+@click.option("--minimum-reports", type=int, required=True, help="Fewer by the deadline abandon a round.")
+@click.option("--over-selection", default=1.3, show_default=True, help="Devices selected per report wanted.")
+@click.option("--min-examples", default=1, show_default=True, help="Examples a device must hold.")
+@click.option("--selection-timeout-s", default=600.0, show_default=True, help="Seconds in which a cohort must gather.")
+@click.option("--report-deadline-s", default=600.0, show_default=True, help="Seconds a selected device has to report.")
+@click.option(
+    "--server-optimizer",
+    type=click.Choice(list(_OPTIMIZERS)),
+    default="momentum",
+    show_default=True,
+    help="How the server steps from an average update to new weights.",
+)
+@click.option("--server-learning-rate", type=float, help="Its learning rate; 1, for adam 0.01.")
+@click.option("--server-momentum", type=float, help="Of momentum; 0.9.")
+@click.option("--server-beta1", type=float, help="Of adam; 0.9.")
+@click.option("--server-beta2", type=float, help="Of adam; 0.99.")
+@click.option("--server-adaptivity", type=float, help="Of adam, tau in its paper; 0.001.")
+@config_option
+def task_create(
+    *,
+    population_name: str,
+    plan_path: Path,
+    graph_path: Path,
+    checkpoint_path: Path | None,
+    vocabulary_path: Path | None,
+    config_path: Path,
+    server_optimizer: str,
+    **settings: Any,
+) -> None:
+    """Give a population something to train; the task before ends, and its open round is abandoned.
+
+    Report goal, minimum separation, clipping and noise stand in the plan.
+
+    \b
+    Example:
+      keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
+          --checkpoint weights.safetensors --minimum-reports 80
+    """
+    with clear_errors():
+        plan = _read_plan(plan_path)
+        weights = None if checkpoint_path is None else decode_checkpoint(checkpoint_path.read_bytes(), plan.tensors)
+        of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
+        version = operations.create_task(
+            load_config(config_path),
+            population=population_name,
+            plan=plan,
+            training_graph=graph_path.read_bytes(),
+            checkpoint=weights,
+            parameters=msgspec.convert(settings, RoundParameters),
+            optimizer=_make_optimizer(server_optimizer, of_server),
+            vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
+        )
+    click.echo(f"{population_name} trains from model version {version}")
+
+
+def _make_optimizer(kind: str, options: dict[str, float | None]) -> ServerOptimizer:
+    """Makes an optimiser of the options that were given; one that it does not have is refused rather than ignored."""
+    optimizer = _OPTIMIZERS[kind]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in optimizer.__struct_fields__:
+            known = ", ".join(f"--server-{field.replace('_', '-')}" for field in optimizer.__struct_fields__)
+            raise operations.OperationError(f"--server-optimizer {kind} has {known}, but not --server-{name}")
+    return optimizer(**given)
+
+
+def _read_plan(path: Path) -> Plan:
+    if path.suffix != ".toml":
+        return decode_plan(path.read_bytes())
+    try:
+        return decode_plan(msgspec.json.encode(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"{path} is not TOML: {error}") from None

@@ -1,0 +1,141 @@
+"""The close of a round: partial sums, noise, ledger, optimiser, checkpoint, in this order.
+
+A crash between any two of these may waste privacy budget and never under-reports it: the ledger entry is committed
+before anything computed from the noised sum is.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from sqlalchemy import Connection
+
+from aggregation_service.coordination.sealing import NotSealed, RoundKey, sum_context
+from aggregation_service.logs import log_event
+from aggregation_service.privacy.gaussian import noised_sum
+from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.releases.gate import on_evaluated
+from aggregation_service.rounds.accumulator import SumArray, TakenSum
+from aggregation_service.rounds.optimizer import decode_state, encode_state
+from aggregation_service.rounds.state import close
+from aggregation_service.storage import partial_sums
+from aggregation_service.storage.books import append_event
+from aggregation_service.storage.database import Database
+from aggregation_service.storage.files import find_content
+from aggregation_service.storage.locks import lock_population
+from aggregation_service.storage.models import Checkpoint, add_checkpoint, newest_checkpoint
+from aggregation_service.storage.rounds import RoundRecord, save_round
+from protocol.weights import check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
+
+Fence = Callable[[Connection], None]
+"""Raises `Deposed`, and so undoes the transaction, if this process does not lead any more."""
+
+
+class CloseError(Exception):
+    """A round whose books and sums disagree, or that ended while it was being closed; it has no result."""
+
+
+def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: Fence, now: float) -> None:
+    """Turns a round's sums into its result: the next model version, or what an evaluation found.
+
+    Args:
+      database: where sums, ledger and checkpoint are.
+      record: the round, stored as CLOSING, so that its sums do not change any more.
+      key: what its partial sums are sealed to.
+      fence: called in every transaction.
+      now: seconds since 1970.
+
+    Raises:
+      CloseError: the sums do not hold the reports that the round counted, or the round was ended by another.
+      Deposed: another process leads now.
+      WrongContent: the new weights are not finite.
+
+    """
+    taken = _open_sums(database, record, key)
+    if taken.num_updates != record.state.reported:
+        raise CloseError(f"the sums must hold {record.state.reported} reports, got {taken.num_updates}")
+    privacy = record.task.plan.privacy
+    noised = noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=privacy.l2_clip_norm)
+    with database.write() as connection:
+        fence(connection)
+        append_event(connection, record.population, _event(record), now)
+    if record.task.kind == "training":
+        _store_checkpoint(database, record, noised, fence, now)
+    else:
+        _store_evaluation(database, record, noised, fence, now)
+
+
+def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenSum:
+    """Adds up what the workers sealed, one after the other, so that memory is two vectors however many there are."""
+    total = np.zeros(record.task.plan.update_size, np.float64)
+    num_updates = 0
+    with database.read() as connection:
+        for worker_id in partial_sums.list_workers(connection, record.id):
+            part = partial_sums.get(connection, record.id, worker_id)
+            context = sum_context(record.id, part.worker_id, part.num_updates)
+            try:
+                opened = np.frombuffer(key.open(part.sealed, context), "<f8")
+            except NotSealed as error:
+                raise CloseError(str(error)) from None
+            np.add(total, opened, out=total)
+            num_updates += part.num_updates
+    return TakenSum(total, num_updates)
+
+
+def _store_checkpoint(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
+    # A fixed divisor, not the number of reports: that number depends on who took part, and is not noised.
+    # (McMahan et al. 2018, arXiv 1710.06963, section 3.2, the fixed-denominator estimator)
+    content, state = _next_checkpoint(database, record, noised / record.task.plan.privacy.report_goal)
+    with database.write() as connection:
+        _end_round(connection, record, fence)
+        version = add_checkpoint(connection, record.population, content=content, optimizer_state=state, now=now)
+    log_event("round_closed", round=record.id, reports=record.state.reported, model_version=version)
+
+
+def _store_evaluation(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
+    with database.write() as connection:
+        _end_round(connection, record, fence)
+        on_evaluated(connection, record, noised, now)
+    log_event("round_closed", round=record.id, reports=record.state.reported)
+
+
+def _end_round(connection: Connection, record: RoundRecord, fence: Fence) -> None:
+    """Writes that the round is closed and deletes its sums, in the transaction that stores its result."""
+    lock_population(connection, record.population)
+    fence(connection)
+    if not save_round(connection, replace(record, state=close(record.state))):
+        raise CloseError("the round was ended while it was being closed")
+    partial_sums.delete_all(connection, record.id)
+
+
+def _event(record: RoundRecord) -> GaussianSumReleased:
+    privacy = record.task.plan.privacy
+    return GaussianSumReleased(
+        round_id=record.id,
+        model_version=record.model_version,
+        num_reports=record.state.reported,
+        max_participations=record.max_participations,
+        noise_multiplier=privacy.noise_multiplier,
+        l2_clip_norm=privacy.l2_clip_norm,
+    )
+
+
+def _next_checkpoint(database: Database, record: RoundRecord, average: SumArray) -> tuple[bytes, bytes]:
+    """Steps the optimiser; returns the new checkpoint file and its state's bytes."""
+    specs = record.task.plan.tensors
+    checkpoint, content = _newest(database, record.population)
+    weights = flatten(decode_checkpoint(content, specs), specs)
+    optimizer = record.task.optimizer
+    step = optimizer.step(weights, decode_state(optimizer, checkpoint.optimizer_state, weights.size), average)
+    stepped = unflatten(step.weights, specs)
+    check_weights(stepped, specs)
+    return encode_checkpoint(stepped), encode_state(step.state)
+
+
+def _newest(database: Database, population: str) -> tuple[Checkpoint, bytes]:
+    with database.read() as connection:
+        checkpoint = newest_checkpoint(connection, population)
+        content = None if checkpoint is None else find_content(connection, checkpoint.file_sha256)
+    if checkpoint is None or content is None:
+        raise CloseError(f"population {population} has no checkpoint")
+    return checkpoint, content

@@ -1,0 +1,1 @@
+"""The operator's dashboard: pages under `/dashboard` that need no script and load nothing from elsewhere."""

@@ -1,0 +1,99 @@
+"""The pages: one blueprint under `/dashboard`. Every page needs a login; none needs a script."""
+
+from collections import Counter
+from typing import Any
+
+from flask import Blueprint, abort, request
+from sqlalchemy import Connection
+
+from aggregation_service.dashboard import charts, figures
+from aggregation_service.dashboard.frame import frame, show
+from aggregation_service.dashboard.views import budget, devices, populations, recall, releases, rounds, tasks, trail
+from aggregation_service.operators.access import require_role
+from aggregation_service.service import clock_of, current_service
+from aggregation_service.storage.books import list_refusals
+from aggregation_service.storage.models import has_population
+
+blueprint = Blueprint(
+    "dashboard", __name__, url_prefix="/dashboard", template_folder="templates", static_folder="static"
+)
+frame(blueprint)
+
+
+@blueprint.get("/")
+@require_role("viewer")
+def overview() -> str:
+    """All populations as cards."""
+    service = current_service()
+    now = clock_of(service.config).now()
+    with service.database.read() as connection:
+        found = populations.read_all(connection, service.config.privacy_delta, now)
+    return show("overview.html", section="populations", populations=found, now=now)
+
+
+@blueprint.get("/populations/<name>")
+@require_role("viewer")
+def population_page(name: str) -> str:
+    """One population: its rounds, charts, releases, devices, tasks."""
+    service = current_service()
+    now = clock_of(service.config).now()
+    with service.database.read() as connection:
+        _require(connection, name)
+        population = populations.read_population(connection, name, service.config.privacy_delta, now)
+        shown: dict[str, Any] = {
+            "population": population,
+            "page": rounds.read_page(connection, name, request.args.get("before", type=int)),
+            "charts": _charts(rounds.newest(connection, name), population.budget),
+            "devices": devices.read_devices(connection, name, now),
+            "releases": releases.list_releases(connection, name),
+            "rollback": releases.find_rollback(connection, name),
+            "tasks": tasks.list_tasks(connection, name),
+            "refusals": sorted(list_refusals(connection, name).items(), key=lambda pair: -pair[1]),
+        }
+    return show("population.html", section="populations", now=now, **shown)
+
+
+@blueprint.get("/populations/<name>/releases/<int:release_id>")
+@require_role("viewer")
+def release_page(name: str, release_id: int) -> str:
+    """A release and its privacy statement."""
+    service = current_service()
+    with service.database.read() as connection:
+        release = releases.find_release(connection, name, release_id)
+    if release is None:
+        abort(404)
+    now = clock_of(service.config).now()
+    return show("release.html", section="populations", name=name, release=release, now=now)
+
+
+@blueprint.get("/audit")
+@require_role("viewer")
+def audit_log() -> str:
+    """The audit log, and whether its chain holds."""
+    service = current_service()
+    before = request.args.get("before", type=int)
+    with service.database.read() as connection:
+        found = trail.read_trail(connection, before)
+    return show("audit.html", section="audit", trail=found, before=before, now=clock_of(service.config).now())
+
+
+def _require(connection: Connection, name: str) -> None:
+    if not has_population(connection, name):
+        abort(404)
+
+
+def _charts(found: tuple[rounds.RoundView, ...], spent: budget.BudgetView) -> dict[str, Any]:
+    """The charts of a population's newest rounds; None where there is nothing to draw."""
+    ended = [one for one in found if not one.is_open]
+    evaluations = recall.read_recalls(found)
+    reasons = Counter(figures.words(one.abandoned_because or "unknown") for one in found if one.is_abandoned)
+    return {
+        "rounds": found,
+        "abandoned": reasons.most_common(),
+        "cohorts": charts.cohorts(found) if found else None,
+        "recall": evaluations,
+        "recalls": charts.recalls(evaluations.rounds, evaluations.measured) if evaluations.is_readable else None,
+        "spending": charts.spending(found, spent.by_round, spent.limit) if spent.has_line(found) else None,
+        "durations": charts.durations(ended) if ended else None,
+        "bytes_up": charts.bytes_up(found) if found else None,
+    }

@@ -1,0 +1,112 @@
+"""Making a service, and the command that runs it."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregation_service.config import (
+    CONFIG_VARIABLE,
+    ConfigError,
+    ServiceConfig,
+    create_session_key,
+    create_signing_key,
+    load_signing_key,
+    render_config,
+)
+from aggregation_service.storage.database import Database, upgrade
+from protocol.manifest import encode_public_key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServicePaths:
+    """Where `initialise` put a service, and the public key that its devices are enrolled with."""
+
+    config_path: Path
+    signing_key_path: Path
+    session_key_path: Path
+    public_key_path: Path
+    public_key: str
+
+
+def initialise(
+    folder: Path, *, clock_path: Path | None = None, privacy_delta: float = 1e-10, database_url: str | None = None
+) -> ServicePaths:
+    """Makes a service in `folder`: configuration, signing key and its public half, session key, SQLite database.
+
+    Args:
+      folder: made if missing, readable by its owner only.
+      clock_path: a `FileClock`'s file, for rehearsals in virtual time.
+      privacy_delta: the delta at which epsilon is told.
+      database_url: an existing, empty database of PostgreSQL; None for a SQLite file in `folder`.
+
+    Raises:
+      ConfigError: there is a service already, or `privacy_delta` is not in (0, 1).
+      UnsupportedDatabase: `database_url` is neither SQLite's nor PostgreSQL's.
+
+    """
+    folder = folder.absolute()
+    names = ("service.toml", "signing.key", "session.key", "service.sqlite", "public_key.txt")
+    paths = tuple(folder / name for name in names)
+    config_path, signing_key_path, session_key_path, database_path, public_key_path = paths
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path} exists already; a service is made in a folder without one")
+    config = ServiceConfig(
+        database_url=database_url or f"sqlite:///{database_path}",
+        signing_key_path=signing_key_path,
+        session_key_path=session_key_path,
+        clock_path=None if clock_path is None else clock_path.absolute(),
+        privacy_delta=privacy_delta,
+    )
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = create_signing_key(signing_key_path)
+    create_session_key(session_key_path)
+    migrate(config)
+    config_path.touch(mode=0o600)  # the database's URL may hold a password
+    config_path.write_text(render_config(config), encoding="utf-8")
+    public_half = encode_public_key(key.public_key())
+    public_key_path.write_text(f"{public_half}\n", encoding="ascii")
+    return ServicePaths(
+        config_path=config_path,
+        signing_key_path=signing_key_path,
+        session_key_path=session_key_path,
+        public_key_path=public_key_path,
+        public_key=public_half,
+    )
+
+
+def public_key(config: ServiceConfig) -> str:
+    """The key that devices verify this service's manifests with, as 64 hexadecimal digits."""
+    return encode_public_key(load_signing_key(config.signing_key_path).public_key())
+
+
+def migrate(config: ServiceConfig) -> None:
+    """Brings the database's tables to this version."""
+    database = Database(config.database_url)
+    try:
+        upgrade(database)
+    finally:
+        database.close()
+
+
+def server_environment(config_path: Path) -> dict[str, str]:
+    """The environment of `gunicorn_command`: this process's, the configuration's path, and how memory is returned.
+
+    A flush allocates some vectors of 11 MB. glibc would come to keep such blocks, in each thread that ever asked for
+    one, and a worker would hold hundreds of MB; with a fixed threshold they go back to the system when they are freed.
+    """
+    of_glibc = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2"}
+    return {**of_glibc, **os.environ, CONFIG_VARIABLE: str(config_path.absolute())}
+
+
+def gunicorn_command(*, host: str = "127.0.0.1", port: int = 8080, threads: int = 8, workers: int = 1) -> list[str]:
+    """The command that serves, in the environment that `server_environment` gives.
+
+    Workers, because a process uses little more than one core; threads, because devices wait for the network. Where the
+    clock is a file there must be one worker: others would learn only by polling, in real time, what is due.
+    """
+    return [
+        *(sys.executable, "-m", "gunicorn", "--config", "python:aggregation_service.gunicorn_settings"),
+        *("--bind", f"{host}:{port}", "--workers", str(workers), "--threads", str(threads)),
+    ]

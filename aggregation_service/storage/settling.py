@@ -1,0 +1,84 @@
+"""What a database that went back to a backup must do before it serves: to own up to what it does not know any more."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from aggregation_service.privacy.ledger import ReleasesLost
+from aggregation_service.rounds.state import AbandonReason
+from aggregation_service.storage.books import append_event
+from aggregation_service.storage.locks import lock_population
+from aggregation_service.storage.models import get_task, list_populations, newest_checkpoint
+from aggregation_service.storage.rounds import next_number, retire_open_round
+from aggregation_service.storage.tables import checkpoints, participation, tasks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What was settled: ids of the rounds abandoned, names of the populations whose ledger was charged."""
+
+    abandoned: tuple[str, ...]
+    charged: tuple[str, ...]
+
+
+def settle(connection: Connection, lost_rounds: int, now: float) -> Settled:
+    """Brings restored books to what can be answered for.
+
+    Args:
+      connection: a write transaction.
+      lost_rounds: how many rounds of any one population may have closed after the backup, >= 0.
+      now: seconds since 1970.
+
+    Guarantees:
+      No round is open: the keys of those that were are gone. Where rounds were lost, in each population that ever had
+      a task: the ledger charges every device for all of them, at the least noise of the population's tasks; the newest
+      model goes on under a version that none of them can have had, so that no device that saw one of theirs takes it
+      for older, or for the same; and every device's minimum separation begins anew, for it may have been selected in
+      the last of them.
+
+    """
+    abandoned, charged = [], []
+    for population in list_populations(connection):
+        lock_population(connection, population)
+        record = retire_open_round(connection, population, AbandonReason.KEY_LOST, now)
+        if record is not None:
+            abandoned.append(record.id)
+        event = _lost_releases(connection, population, lost_rounds)
+        if event is not None:
+            append_event(connection, population, event, now)
+            _skip_versions(connection, population, lost_rounds, now)
+            devices = update(participation).where(participation.c.population == population)
+            connection.execute(devices.values(last_selected_at=now))
+            charged.append(population)
+    return Settled(abandoned=tuple(abandoned), charged=tuple(charged))
+
+
+def _lost_releases(connection: Connection, population: str, lost_rounds: int) -> ReleasesLost | None:
+    """The ledger's entry; None where nothing can have been lost."""
+    ids = connection.scalars(select(tasks.c.id).where(tasks.c.population == population)).all()
+    privacy = [get_task(connection, task_id).plan.privacy for task_id in ids]
+    if lost_rounds == 0 or not privacy:
+        return None
+    return ReleasesLost(
+        num_releases=lost_rounds,
+        after_round=next_number(connection, population) - 1,
+        noise_multiplier=min(each.noise_multiplier for each in privacy),
+        l2_clip_norm=max(each.l2_clip_norm for each in privacy),
+    )
+
+
+def _skip_versions(connection: Connection, population: str, lost_rounds: int, now: float) -> None:
+    """Repeats the newest checkpoint, optimiser state included, under the version after all that were lost."""
+    newest = newest_checkpoint(connection, population)
+    if newest is None:
+        return
+    connection.execute(update(checkpoints).where(checkpoints.c.population == population).values(optimizer_state=None))
+    row = {
+        "population": population,
+        "model_version": newest.model_version + lost_rounds + 1,
+        "file_sha256": newest.file_sha256,
+        "served_sha256": newest.served_sha256,
+        "optimizer_state": newest.optimizer_state,
+        "created_at": now,
+    }
+    connection.execute(checkpoints.insert().values(row))

@@ -1,0 +1,248 @@
+"""Reports as a whole cohort sends them: how many updates a second the service accepts and sums, and in what memory.
+
+Real HTTP over loopback to the real service, gunicorn's workers included; every report is signed by an enrolled device.
+Whatever devices do on machines of their own is done before the clock starts: training, encoding, hashing, signing. The
+reference is what numpy alone needs to unpack and add up the same bytes, in this process, with one thread.
+"""
+
+import contextlib
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from aggregation_service import operations
+from aggregation_service.config import ServiceConfig
+from aggregation_service.rounds.optimizer import ServerAverage
+from aggregation_service.rounds.parameters import RoundParameters
+from evaluation.bench.bench_service import POPULATION, Fleet, Served, SignedRequest, make_service, served
+from evaluation.bench.runner import Result, compare, milliseconds, progress
+from model.network import FULL, NetworkShape, initial_weights
+from protocol.messages import CheckInAnswer, Selected, decode_message
+from protocol.plan import Plan, PrivacyParameters, TrainingParameters
+from protocol.routes import report
+from protocol.signed_requests import sha256_hex
+from protocol.update import UPDATE_MEDIA_TYPE, UpdateFormat, encode_update, read_update
+from protocol.weights import flatten
+
+NAME = "ingest"
+_DISTINCT_UPDATES = 4
+_ROUND_WITHIN_S = 60.0
+_POLL_S = 0.02
+
+
+class WrongSum(Exception):
+    """The model that a round left is not the sum of the reports that the service acknowledged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+      shape: of the network.
+      reports: of a round, each from another device; one round is one measurement.
+      connections: devices that send at the same time.
+      workers: gunicorn's.
+      update_format: of the reports.
+      database_url: an empty PostgreSQL database, or None for SQLite.
+      seed: of weights and updates.
+
+    """
+
+    shape: NetworkShape = FULL
+    reports: int = 300
+    connections: int = 16
+    workers: int = 2
+    update_format: UpdateFormat = "int16"
+    database_url: str | None = None
+    seed: int = 0
+
+    def plan(self) -> Plan:
+        """A round without noise, so that its result can be compared exactly."""
+        return Plan(
+            tensors=self.shape.tensors,
+            training=TrainingParameters(
+                batch_size=16, sequence_length=12, local_epochs=1, learning_rate=0.1, max_words=1000
+            ),
+            privacy=PrivacyParameters(
+                l2_clip_norm=1.0, noise_multiplier=0.0, report_goal=self.reports, minimum_separation_s=0.0
+            ),
+            update_format=self.update_format,
+        )
+
+    def bodies(self) -> list[bytes]:
+        """A few distinct updates of norm 0.9, encoded."""
+        generator = np.random.default_rng(self.seed)
+        drawn = generator.normal(size=(_DISTINCT_UPDATES, self.shape.num_weights))
+        drawn *= 0.9 / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return [encode_update(update.astype(np.float32), self.update_format) for update in drawn]
+
+
+class InService:
+    """Our side: rounds of the real service. A turn is a round, from its first byte sent to its end."""
+
+    def __init__(self, service: Served, fleet: Fleet, setting: Setting) -> None:
+        self._service = service
+        self._fleet = fleet
+        self._setting = setting
+        self._bodies = [(body, sha256_hex(body)) for body in setting.bodies()]
+        self._connections: SimpleQueue[HTTPConnection] = SimpleQueue()
+
+    def run(self) -> float:
+        """Milliseconds an update.
+
+        Raises:
+          ServiceFailed, WrongSum: see there.
+
+        """
+        version, before = operations.current_checkpoint(self._service.config, POPULATION)
+        with self._connected(), ThreadPoolExecutor(self._setting.connections) as callers:
+            cohort = list(callers.map(self._select, self._fleet.device_ids))
+            requests = [self._prepare(index, selected) for index, selected in enumerate(cohort)]
+            started = time.perf_counter()
+            list(callers.map(self._send, requests))
+            self._wait_for_version(version + 1)
+            taken_s = time.perf_counter() - started
+        self._check_sum(flatten(before, self._setting.shape.tensors))
+        return 1e3 * taken_s / len(requests)
+
+    def _select(self, device_id: str) -> tuple[str, Selected]:
+        deadline = time.monotonic() + _ROUND_WITHIN_S
+        while time.monotonic() < deadline:
+            body = self._send(self._fleet.check_in(device_id))
+            answer: CheckInAnswer = decode_message(body, CheckInAnswer)  # type: ignore[arg-type]  # a union is no type
+            if isinstance(answer, Selected):
+                return device_id, answer
+            time.sleep(_POLL_S)  # the next round does not stand yet
+        raise self._service.failed(f"a device must be selected within {_ROUND_WITHIN_S:.0f} s")
+
+    def _prepare(self, index: int, cohort: tuple[str, Selected]) -> SignedRequest:
+        device_id, selected = cohort
+        body, body_sha256 = self._bodies[index % len(self._bodies)]
+        headers = {"Content-Type": UPDATE_MEDIA_TYPE, "Authorization": f"Bearer {selected.assignment_token}"}
+        path = report(selected.round_id, selected.assignment_id)
+        request = SignedRequest(method="PUT", path=path, headers=headers, body=body)
+        return self._fleet.sign(request, device_id, body_sha256)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """New connections for each round, for the service closes those that are silent for long."""
+        with contextlib.ExitStack() as stack:
+            self._connections = SimpleQueue()
+            for _ in range(self._setting.connections):
+                self._connections.put(stack.enter_context(contextlib.closing(self._service.connect())))
+            yield
+
+    def _send(self, request: SignedRequest) -> bytes:
+        connection = self._connections.get()
+        try:
+            return self._service.ask(connection, request)
+        finally:
+            self._connections.put(connection)
+
+    def _wait_for_version(self, version: int) -> None:
+        deadline = time.monotonic() + _ROUND_WITHIN_S
+        while operations.current_version(self._service.config, POPULATION) < version:
+            if time.monotonic() > deadline:
+                raise self._service.failed(f"a round with all its reports must close within {_ROUND_WITHIN_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def _check_sum(self, before: npt.NDArray[np.float32]) -> None:
+        """Compares exactly: multiples of a few float32 scales add up without rounding in float64, in any order."""
+        setting = self._setting
+        counts = Counter(index % len(self._bodies) for index in range(setting.reports))
+        total = np.zeros(setting.shape.num_weights)
+        for index, count in counts.items():
+            values, scale = read_update(self._bodies[index][0], total.size, setting.update_format)
+            total += count * (values * np.float64(scale))
+        _, weights = operations.current_checkpoint(self._service.config, POPULATION)
+        after = flatten(weights, setting.shape.tensors)
+        wrong = int(np.count_nonzero(after != (before + total / setting.reports).astype(np.float32)))
+        if wrong:
+            raise WrongSum(f"all {total.size} weights must be those of the acknowledged reports, got {wrong} others")
+
+
+class InNumpy:
+    """The reference: the same bytes, unpacked and added up by numpy."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._bodies = setting.bodies()
+
+    def run(self) -> float:
+        """Milliseconds an update."""
+        total = np.zeros(self._setting.shape.num_weights)
+
+        def add_all() -> None:
+            for body in self._bodies:
+                values, scale = read_update(body, total.size, self._setting.update_format)
+                np.add(total, values * np.float64(scale), out=total)
+
+        return milliseconds(add_all, times=10) / len(self._bodies)
+
+
+def run(setting: Setting, *, repeats: int, console: Console) -> Result:
+    """Measures rounds of the service, and numpy in turn with them; the figure is milliseconds an update.
+
+    Args:
+      setting: what is measured.
+      repeats: rounds that count, after one that does not.
+      console: shows the progress.
+
+    Raises:
+      ServiceFailed, WrongSum: see there.
+
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keychorus-bench-")))
+        with console.status("making a service"):
+            config = make_service(folder, setting.database_url)
+            _create_task(config, setting)
+            fleet = Fleet(config, folder, setting.reports)
+            service = stack.enter_context(served(config, folder, workers=setting.workers))
+        ours = InService(service, fleet, setting)
+        on_turn = stack.enter_context(progress(NAME, repeats + 1, console))
+        result = compare(NAME, "ms an update", ours, InNumpy(setting), repeats=repeats, on_turn=on_turn)
+        return _detailed(result, setting, service.peak_mb())
+
+
+def _create_task(config: ServiceConfig, setting: Setting) -> None:
+    operations.create_task(
+        config,
+        population=POPULATION,
+        plan=setting.plan(),
+        training_graph=b"not trained with here",
+        checkpoint=initial_weights(setting.shape, setting.seed),
+        parameters=RoundParameters(minimum_reports=1, over_selection=1.0),
+        optimizer=ServerAverage(),
+    )
+
+
+def _detailed(result: Result, setting: Setting, peak_mb: float) -> Result:
+    """Adds what people ask for: rates, bytes and memory."""
+    rates = [1e3 / value for value in result.ours.values]
+    body_bytes = len(setting.bodies()[0])
+    details: dict[str, str | int | float] = {
+        "updates_a_second": round(1e3 / result.value, 1),
+        "slowest_round": round(min(rates), 1),
+        "quickest_round": round(max(rates), 1),
+        "megabytes_a_second": round(body_bytes * 1e-3 / result.value, 1),
+        "peak_worker_mb": round(peak_mb, 1),
+        "workers": setting.workers,
+        "reports_a_round": setting.reports,
+        "connections": setting.connections,
+        "update_bytes": body_bytes,
+        "database": "SQLite" if setting.database_url is None else "PostgreSQL",
+    }
+    return msgspec.structs.replace(result, details=details)

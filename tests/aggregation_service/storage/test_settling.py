@@ -1,0 +1,110 @@
+import msgspec
+import pytest
+from sqlalchemy import select
+
+from aggregation_service.privacy.ledger import ReleasesLost
+from aggregation_service.rounds.optimizer import ServerMomentum
+from aggregation_service.rounds.parameters import RoundParameters
+from aggregation_service.rounds.state import AbandonReason, Phase, Round
+from aggregation_service.storage import books, models, rounds
+from aggregation_service.storage.database import Database
+from aggregation_service.storage.settling import settle
+from aggregation_service.storage.tables import partial_sums, participation
+from protocol.manifest import SignedManifest
+from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
+
+NOW = 1_700_000_000.0
+PLAN = Plan(
+    tensors=(TensorSpec(name="bias", shape=(4,)),),
+    training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
+    privacy=PrivacyParameters(l2_clip_norm=1.0, noise_multiplier=0.5, report_goal=3, minimum_separation_s=60.0),
+)
+QUIETER = msgspec.structs.replace(
+    PLAN, privacy=msgspec.structs.replace(PLAN.privacy, noise_multiplier=2.0, l2_clip_norm=3.0)
+)
+
+
+@pytest.fixture
+def backed_up(database: Database) -> Database:
+    """One population that trains, with an open round, and one that never had a task."""
+    with database.write() as connection:
+        for name in ("de", "en"):
+            models.add_population(connection, name, 1.0)
+        for plan in (PLAN, QUIETER):
+            models.add_task(
+                connection,
+                population="en",
+                plan=plan,
+                training_graph=b"graph",
+                vocabulary=None,
+                parameters=RoundParameters(minimum_reports=1),
+                optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
+                now=1.0,
+            )
+        for content in (b"first", b"second"):
+            models.add_checkpoint(connection, "en", content=content, optimizer_state=b"state", now=2.0)
+        task = models.newest_task(connection, "en")
+        assert task is not None
+        state = Round(parameters=task.parameters, report_goal=3, opened_at=3.0, deadline_at=9.0, selected=2, reported=1)
+        record = rounds.RoundRecord(
+            id="1" * 32,
+            population="en",
+            number=7,
+            task=task,
+            model_version=1,
+            manifest=SignedManifest(manifest=b"{}", signature=bytes(64)),
+            state=state,
+            sealing_key=bytes(32),
+        )
+        rounds.insert_round(connection, record)
+        sealed = {"round_id": record.id, "worker_id": "2" * 32, "num_updates": 1, "sealed": b"sealed"}
+        connection.execute(partial_sums.insert().values(sealed))
+        for population in ("de", "en"):
+            device = {"population": population, "device_id": "d" * 32, "last_seen_at": 4.0, "last_selected_at": 5.0}
+            connection.execute(participation.insert().values({**device, "reported": 3}))
+    return database
+
+
+def last_selected(database: Database, population: str) -> float | None:
+    with database.read() as connection:
+        return books.last_selected_at(connection, population, "d" * 32)
+
+
+def test_open_rounds_are_abandoned_in_the_open(backed_up: Database) -> None:
+    with backed_up.write() as connection:
+        settled = settle(connection, 0, NOW)
+    assert (settled.abandoned, settled.charged) == (("1" * 32,), ())
+    with backed_up.read() as connection:
+        (record,) = rounds.list_rounds(connection, "en")
+        assert (record.state.phase, record.state.abandoned_because) == (Phase.ABANDONED, AbandonReason.KEY_LOST)
+        assert connection.execute(select(partial_sums)).all() == []
+        assert books.list_events(connection, "en") == []
+        assert models.newest_version(connection, "en") == 1
+    assert last_selected(backed_up, "en") == 5.0
+
+
+def test_lost_rounds_are_charged_at_the_least_noise_the_population_ever_had(backed_up: Database) -> None:
+    with backed_up.write() as connection:
+        assert settle(connection, 4, NOW).charged == ("en",)
+    with backed_up.read() as connection:
+        lost = ReleasesLost(num_releases=4, after_round=7, noise_multiplier=0.5, l2_clip_norm=3.0)
+        assert books.list_events(connection, "en") == [lost]
+        assert books.list_events(connection, "de") == []
+    assert (last_selected(backed_up, "en"), last_selected(backed_up, "de")) == (NOW, 5.0)
+
+
+def test_no_model_version_means_two_models(backed_up: Database) -> None:
+    """Versions 2 to 5 may be with devices, which would take no older one, and not notice another of the same number."""
+    with backed_up.read() as connection:
+        before = models.newest_checkpoint(connection, "en")
+    with backed_up.write() as connection:
+        settle(connection, 4, NOW)
+    with backed_up.read() as connection:
+        after = models.newest_checkpoint(connection, "en")
+        old = models.find_checkpoint(connection, "en", 1)
+    assert before is not None
+    assert after is not None
+    assert old is not None
+    assert (before.model_version, after.model_version) == (1, 6)
+    assert (after.file_sha256, after.optimizer_state) == (before.file_sha256, b"state")
+    assert old.optimizer_state is None
