@@ -7,6 +7,7 @@ import click
 
 from aggregation_service import operations
 from aggregation_service.commands.backup import backup, restore
+from aggregation_service.commands.budget import budget
 from aggregation_service.commands.devices import device, token
 from aggregation_service.commands.operators import audit, key, operator
 from aggregation_service.commands.population import population
@@ -22,7 +23,9 @@ def service() -> None:
     """Run the aggregation service and tell it what to train."""
 
 
-for command in (audit, backup, device, key, operator, population, release, restore, rollback, status, task, token):
+_KEEPING = (audit, backup, key, operator, restore)
+_TRAINING = (budget, device, population, release, rollback, status, task, token)
+for command in (*_KEEPING, *_TRAINING):
     service.add_command(command)
 
 

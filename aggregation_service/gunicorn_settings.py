@@ -3,6 +3,7 @@
 gunicorn reads the lower-case names below; `keychorus service run` adds address, workers and threads.
 """
 
+import ctypes
 import os
 import shutil
 import ssl
@@ -29,6 +30,10 @@ forwarded_allow_ips = ""
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
+# The numbers of glibc's options, as in its malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_MEMORY = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20}
+
 
 def on_starting(_server: Any) -> None:
     """Makes the empty folder in which all workers count; before any of them, or prometheus_client, begins."""
@@ -39,6 +44,18 @@ def on_starting(_server: Any) -> None:
     for left_over in Path(folder).glob("*.db"):
         left_over.unlink()
     os.environ[_METRICS_VARIABLE] = folder
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Has a worker's threads share one heap, and use its blocks again.
+
+    Reports and sums are blocks of 1 to 11 MB. By itself glibc keeps some of them for each thread apart, hundreds of MB
+    in all; and fetching each one anew from the system costs more time than the arithmetic on it.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # not in other C libraries
+        for option, value in _MEMORY.items():
+            libc.mallopt(option, value)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

@@ -19,6 +19,8 @@ from device_runtime.rounds.outcome import Event
 from device_runtime.storage.set_aside import is_full
 from device_runtime.storage.sqlite_file import SqliteFile
 
+DIARY_FILE = "diary.sqlite"
+"""Its name in a device's data directory."""
 KEPT_S = 400 * 24 * 3600.0
 """Entries go at this age, in seconds; totals stay for ever."""
 MAX_ENTRIES = 20_000

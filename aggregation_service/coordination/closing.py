@@ -24,6 +24,7 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import Checkpoint, add_checkpoint, newest_checkpoint
+from aggregation_service.storage.partial_sums import SealedSum
 from aggregation_service.storage.rounds import RoundRecord, save_round
 from protocol.weights import check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
 
@@ -51,11 +52,7 @@ def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: F
       WrongContent: the new weights are not finite.
 
     """
-    taken = _open_sums(database, record, key)
-    if taken.num_updates != record.state.reported:
-        raise CloseError(f"the sums must hold {record.state.reported} reports, got {taken.num_updates}")
-    privacy = record.task.plan.privacy
-    noised = noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=privacy.l2_clip_norm)
+    noised = _noised_sum(database, record, key)
     with database.write() as connection:
         fence(connection)
         append_event(connection, record.population, _event(record), now)
@@ -65,27 +62,40 @@ def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: F
         _store_evaluation(database, record, noised, fence, now)
 
 
+def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumArray:
+    """The sum of all reports, with noise. Without, it is gone when this returns: memory for the next step."""
+    taken = _open_sums(database, record, key)
+    if taken.num_updates != record.state.reported:
+        raise CloseError(f"the sums must hold {record.state.reported} reports, got {taken.num_updates}")
+    privacy = record.task.plan.privacy
+    return noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=privacy.l2_clip_norm)
+
+
 def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenSum:
-    """Adds up what the workers sealed, one after the other, so that memory is two vectors however many there are."""
+    """Adds up what the workers sealed, one after the other, so that memory is the same however many there are."""
     total = np.zeros(record.task.plan.update_size, np.float64)
     num_updates = 0
     with database.read() as connection:
         for worker_id in partial_sums.list_workers(connection, record.id):
-            part = partial_sums.get(connection, record.id, worker_id)
-            context = sum_context(record.id, part.worker_id, part.num_updates)
-            try:
-                opened = np.frombuffer(key.open(part.sealed, context), "<f8")
-            except NotSealed as error:
-                raise CloseError(str(error)) from None
-            np.add(total, opened, out=total)
-            num_updates += part.num_updates
+            num_updates += _open_into(total, partial_sums.get(connection, record.id, worker_id), record.id, key)
     return TakenSum(total, num_updates)
+
+
+def _open_into(total: SumArray, part: SealedSum, round_id: str, key: RoundKey) -> int:
+    """Adds one worker's sum to `total`; returns how many updates are in it."""
+    try:
+        opened = key.open(part.sealed, sum_context(round_id, part.worker_id, part.num_updates))
+    except NotSealed as error:
+        raise CloseError(str(error)) from None
+    np.add(total, np.frombuffer(opened, "<f8"), out=total)
+    return part.num_updates
 
 
 def _store_checkpoint(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
     # A fixed divisor, not the number of reports: that number depends on who took part, and is not noised.
     # (McMahan et al. 2018, arXiv 1710.06963, section 3.2, the fixed-denominator estimator)
-    content, state = _next_checkpoint(database, record, noised / record.task.plan.privacy.report_goal)
+    average = np.divide(noised, record.task.plan.privacy.report_goal, out=noised)  # 11 MB need not be there twice
+    content, state = _next_checkpoint(database, record, average)
     with database.write() as connection:
         _end_round(connection, record, fence)
         version = add_checkpoint(connection, record.population, content=content, optimizer_state=state, now=now)

@@ -3,6 +3,7 @@
 They work on the database, beside a running service or without one.
 """
 
+from aggregation_service.operations.budgets import BudgetOutlook, budget_outlook
 from aggregation_service.operations.evaluations import EvaluationSettings, create_evaluation
 from aggregation_service.operations.identities import (
     NewToken,
@@ -44,12 +45,14 @@ from aggregation_service.operations.tasks import create_task, current_checkpoint
 
 __all__ = [
     "STATEMENT_FILE",
+    "BudgetOutlook",
     "EvaluationSettings",
     "NewToken",
     "OperationError",
     "Proposal",
     "ServicePaths",
     "add_population",
+    "budget_outlook",
     "count_devices",
     "create_enrolment_token",
     "create_evaluation",

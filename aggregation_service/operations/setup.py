@@ -91,13 +91,8 @@ def migrate(config: ServiceConfig) -> None:
 
 
 def server_environment(config_path: Path) -> dict[str, str]:
-    """The environment of `gunicorn_command`: this process's, the configuration's path, and how memory is returned.
-
-    A flush allocates some vectors of 11 MB. glibc would come to keep such blocks, in each thread that ever asked for
-    one, and a worker would hold hundreds of MB; with a fixed threshold they go back to the system when they are freed.
-    """
-    of_glibc = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20), "MALLOC_ARENA_MAX": "2"}
-    return {**of_glibc, **os.environ, CONFIG_VARIABLE: str(config_path.absolute())}
+    """The environment of `gunicorn_command`: this process's, and the configuration's path."""
+    return {**os.environ, CONFIG_VARIABLE: str(config_path.absolute())}
 
 
 def gunicorn_command(*, host: str = "127.0.0.1", port: int = 8080, threads: int = 8, workers: int = 1) -> list[str]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-import dp_accounting
 import numpy as np
 
 from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent, ReleasesLost
@@ -64,6 +63,8 @@ def privacy_spent(noise_multiplier: float, participations: int, delta: float) ->
         return PrivacySpent(0.0, delta, 0.0)
     if noise_multiplier == 0:
         return PrivacySpent(math.inf, delta, math.inf)
+    import dp_accounting  # not earlier: with scipy it is 67 MB, which workers that only take reports never need
+
     effective = noise_multiplier / math.sqrt(participations)
     with np.errstate(divide="ignore"):  # the search may pass a point where delta underflows to 0, whose log is -inf
         epsilon = float(dp_accounting.get_epsilon_gaussian(effective, delta))

@@ -16,6 +16,8 @@ from sqlalchemy.exc import ArgumentError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_BUSY_TIMEOUT_S = 30
+_SQLITE_PAGE_BYTES = 16384
+_SQLITE_CHECKPOINT_PAGES = 4000
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -231,7 +233,11 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
     for setting in (
         f"busy_timeout = {_SQLITE_BUSY_TIMEOUT_S * 1000}",
+        # A sealed sum of 11 MB is written and freed page by page: larger ones, a quarter of the work. Files that exist
+        # already keep theirs; so this goes before the journal, which makes the file.
+        f"page_size = {_SQLITE_PAGE_BYTES}",
         "journal_mode = WAL",
+        f"wal_autocheckpoint = {_SQLITE_CHECKPOINT_PAGES}",  # every few flushes, not each; the log stays under 100 MB
         "synchronous = FULL",  # a ledger entry must not be lost to a power cut
         "foreign_keys = ON",
     ):

@@ -85,7 +85,7 @@ def keyboard(
 @contextmanager
 def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, token: str) -> "Iterator[Flask]":
     """The page's app on the log and the diary of `data_dir`, which are closed at the end."""
-    from device_runtime.diary import Diary
+    from device_runtime.diary import DIARY_FILE, Diary
     from device_runtime.keyboard.app import create_keyboard_app
     from device_runtime.keyboard.device import KeyboardDevice
     from device_runtime.keyboard.privacy import privacy_line
@@ -94,7 +94,7 @@ def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, to
 
     with one_sentence_errors():
         log = open_log(data_dir)
-    with log, Diary(data_dir / "diary.sqlite") as diary:
+    with log, Diary(data_dir / DIARY_FILE) as diary:
         personal = PersonalModel(log)
         with one_sentence_errors(), TunedPersonal(personal, log, release.model) as tuned:
             device = KeyboardDevice(

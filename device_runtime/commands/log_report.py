@@ -8,11 +8,9 @@ import click
 import msgspec
 
 from device_runtime.commands.options import open_log
-from device_runtime.diary import Diary, DiaryTotals
+from device_runtime.diary import DIARY_FILE, Diary, DiaryTotals
 from device_runtime.storage.keys import KeyPlace
 from device_runtime.typing_log import Counts, Switches, TypingLog
-
-DIARY_FILE = "diary.sqlite"
 
 
 class LogReport(msgspec.Struct, frozen=True, kw_only=True):

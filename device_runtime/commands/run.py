@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from device_runtime.commands.conditions import condition_options, conditions_from
 from device_runtime.commands.options import data_directory, examples, one_sentence_errors, open_log
 from device_runtime.daemon import Daemon
-from device_runtime.diary import Diary
+from device_runtime.diary import DIARY_FILE, Diary
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.releases.refresh import ReleaseRefresh
 from device_runtime.releases.release import open_release, read_public_key
@@ -22,7 +22,6 @@ from protocol.messages import Token
 from tokenizer.vocabulary import Vocabulary
 
 TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
-DIARY_FILE = "diary.sqlite"
 
 
 @click.command(

@@ -19,6 +19,7 @@ def lines(request: pytest.FixtureRequest) -> Any:
     """Captures what is logged in a form; called, it gives the lines so far."""
 
     def begin(log_format: LogFormat) -> Any:
+        structlog.contextvars.clear_contextvars()  # a request that another test served in this thread left its id
         stream = StringIO()
         handler = logging.StreamHandler(stream)
         handler.setFormatter(make_formatter(log_format))

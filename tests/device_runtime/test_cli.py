@@ -33,12 +33,12 @@ def test_run_trains_and_reports(*, tmp_path, service, messages, round_files, rel
     service.offer(round_files)
     caplog.set_level("INFO", logger="device_runtime.daemon")
     result = invoke(
-        *("run", "--service", service.base_url, "--population", "tests", "--always-eligible", "--steps", 4),
+        *("run", "--service", service.base_url, "--population", "tests", "--always-eligible", "--steps", 5),
         *("--public-key", release_folder / PUBLIC_KEY_FILE, "--data-dir", tmp_path),
     )
     assert result.exit_code == 0, result.output
     told = [record.message.split()[0] for record in caplog.records if record.name == "device_runtime.daemon"]
-    assert told == ["selected", "configured", "trained", "reported", "release_kept"]
+    assert told == ["enrolled", "selected", "configured", "trained", "reported", "release_kept"]
     assert len(service.reports) == 1
     status = invoke("status", "--population", "tests", "--data-dir", tmp_path).output
     assert "rounds reported    1" in status

@@ -1,5 +1,7 @@
+import sqlite3
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,21 @@ def test_sqlite_is_set_up_to_keep_what_it_confirmed(database: Database) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
+def test_new_sqlite_files_have_large_pages_and_others_stay_as_they_are(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA page_size = 4096")
+        connection.execute("CREATE TABLE old (number INTEGER)")
+    old = Database(f"sqlite:///{path}")
+    upgrade(old)
+    for opened, page_bytes in ((database, 16384), (old, 4096)):
+        with opened.read() as reader:
+            assert reader.execute(text("PRAGMA page_size")).scalar_one() == page_bytes
+            assert reader.execute(text("PRAGMA wal_autocheckpoint")).scalar_one() == 4000
+    old.close()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
