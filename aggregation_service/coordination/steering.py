@@ -40,12 +40,12 @@ class Steering:
 
     def until_round_s(self, task: Task) -> float:
         """For a population whose next round the leader is about to make."""
-        return until_round_s(beat_s=task.parameters.selection_timeout_s, jitter=self._jitter())
+        return until_round_s(beat_s=task.parameters.beat_s, jitter=self._jitter())
 
     def reconnect_after_s(self, task: Task, stays_away_since: float | None = None) -> float:
         """For a device that has its answer; one that was selected stays away for its minimum separation first."""
         now, jitter = self._clock.now(), self._jitter()
-        beat_s = task.parameters.selection_timeout_s
+        beat_s = task.parameters.beat_s
         paced_s = reconnect_after_s(
             now=now,
             beat_s=beat_s,

@@ -23,7 +23,7 @@ def reconnect_after_s(*, now: float, beat_s: float, cohort_size: int, population
 
     Args:
       now: seconds since 1970.
-      beat_s: > 0, how often a round may begin (the selection timeout).
+      beat_s: > 0, how often a round may begin.
       cohort_size: devices that a round selects, >= 1.
       population_size: devices known, >= 0.
       jitter: in [0, 1), fresh for each device.

@@ -7,6 +7,8 @@ signed and checked by the device. What stands here changes only how long a round
 import math
 from dataclasses import dataclass
 
+from aggregation_service.rounds.pace import GATHER_SHARE
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundParameters:
@@ -16,7 +18,7 @@ class RoundParameters:
       minimum_reports: a round whose deadline passes with fewer is abandoned.
       over_selection: devices selected per report wanted, >= 1, because 6-10 % vanish and the slowest hold up the rest.
       min_examples: a device that holds fewer examples is not selected.
-      selection_timeout_s: after this long a round stops selecting; also the beat at which small populations gather.
+      selection_timeout_s: after this long a round stops selecting.
       report_deadline_s: how long each selected device has to report, at least.
 
     Raises:
@@ -38,6 +40,15 @@ class RoundParameters:
         _require("min_examples", self.min_examples, 0, 10_000_000)
         _require("selection_timeout_s", self.selection_timeout_s, 1, 7 * 24 * 3600)
         _require("report_deadline_s", self.report_deadline_s, 1, 7 * 24 * 3600)
+
+    @property
+    def beat_s(self) -> float:
+        """The beat at which small populations gather.
+
+        So much shorter than the selection that a round which a straggler opens between two beats is still selecting
+        when the others call: at the next beat, or within `pace.GATHER_SHARE` of it.
+        """
+        return self.selection_timeout_s / (1 + 1.1 * GATHER_SHARE)
 
     def cohort_size(self, report_goal: int) -> int:
         """Devices to select so that `report_goal` of them report.

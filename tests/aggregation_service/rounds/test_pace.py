@@ -9,6 +9,7 @@ from aggregation_service.rounds.pace import (
     reconnect_after_s,
     until_round_s,
 )
+from aggregation_service.rounds.parameters import RoundParameters
 
 jitters = st.floats(0, 1, exclude_max=True)
 
@@ -63,3 +64,12 @@ def test_separation_is_waited_out(remaining_s: float, jitter: float) -> None:
 @given(st.floats(1, 604800), st.floats(0, 1, exclude_max=True))
 def test_who_waits_for_a_round_to_be_made_waits_a_second_or_a_hundredth_of_a_beat(beat_s: float, jitter: float) -> None:
     assert 1 <= until_round_s(beat_s=beat_s, jitter=jitter) <= 0.5 + 1.5 * max(1.0, beat_s / 100)
+
+
+@given(opened_at=st.floats(0, 2e9), told_after=st.floats(0, 1), jitter=jitters)
+def test_who_gathers_meets_a_straggler_round(opened_at: float, told_after: float, jitter: float) -> None:
+    """Everybody who was told to come back before the round was opened calls at last while it still selects."""
+    parameters = RoundParameters(minimum_reports=1)
+    told_at = opened_at - told_after * parameters.beat_s
+    wait_s = reconnect_after_s(now=told_at, beat_s=parameters.beat_s, cohort_size=10, population_size=50, jitter=jitter)
+    assert told_at + wait_s <= opened_at + parameters.selection_timeout_s
