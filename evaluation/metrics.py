@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from evaluation.predictors import Predictor
 from evaluation.targets import IntArray, SuggestionIndex, TypedMessage, is_known, is_target
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 
 NUM_SUGGESTIONS = 3
 

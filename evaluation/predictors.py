@@ -5,7 +5,8 @@ from typing import Protocol
 
 import numpy as np
 
-from protocol.weights import FloatArray, Weights
+from protocol.arrays import FloatArray
+from protocol.weights import Weights
 from tokenizer.vocabulary import Vocabulary
 
 

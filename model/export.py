@@ -14,7 +14,7 @@ import tensorflow as tf
 from model.backward import Batch, sgd_step
 from model.forward import State, Tensor, forward_logits, gated, zero_state
 from model.network import NetworkShape
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 
 TOP_K = 3
 

@@ -24,8 +24,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from protocol.arrays import FloatArray
 from protocol.errors import MalformedMessage, WrongContent
-from protocol.weights import FloatArray
 
 BLOCK_SIZE = 256
 _HEADER = struct.Struct("<4sHHI")  # magic, version, block size, number of weights

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from protocol.arrays import FloatArray
 from protocol.errors import NonFiniteUpdate
-from protocol.weights import FloatArray
 
 
 class Clipped(NamedTuple):

@@ -5,8 +5,8 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from protocol.arrays import FloatArray
 from protocol.plan import NUM_EVALUATION_SUMS
-from protocol.weights import FloatArray
 
 LOSS_UNIT_NATS = 8.0
 """What a 1 stands for where the vector holds a loss. A word costs some 5 nats, so that in nats the losses would take

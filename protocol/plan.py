@@ -10,6 +10,8 @@ import msgspec
 
 from protocol.decoding import decode_json
 from protocol.errors import MalformedMessage
+from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS
+from protocol.quantisation import Quantiser
 
 MAX_PLAN_BYTES = 64 * 1024
 MAX_WORDS_A_STEP = 16 * 1024
@@ -59,6 +61,27 @@ class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     minimum_separation_s: Annotated[float, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
 
 
+class SecureAggregationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How updates are summed without anybody seeing one; devices refuse groups that do not keep to this."""
+
+    value_bits: Annotated[int, msgspec.Meta(ge=MIN_VALUE_BITS, le=MAX_VALUE_BITS)]
+    """Sums are modulo 2^value_bits: 12 for 128 members of a full-size model, 16 for 1,000; 32 for short vectors."""
+    min_members: Annotated[int, msgspec.Meta(ge=2, le=4096)]
+    """Fewest devices whose updates may be summed: a sum of one would be that one's update."""
+    max_members: Annotated[int, msgspec.Meta(ge=2, le=4096)]
+    """Of one group; larger cohorts are several, whose sums are added in the clear."""
+    adversary_fraction: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.05
+    """Of a group's members, who may side with the service."""
+    dropout_fraction: Annotated[float, msgspec.Meta(ge=0, lt=0.5)] = 0.1
+    """Of a group's members, who may drop out; with more the group ends and nobody learns anything of its updates."""
+    mode: Literal["semi_honest", "semi_malicious", "malicious"] = "malicious"
+    """What is feared of the service: see `protocol.secure_aggregation.sizing`."""
+
+    def __post_init__(self) -> None:
+        if self.min_members > self.max_members:
+            raise ValueError(f"min_members must be <= max_members, {self.max_members}, got {self.min_members}")
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything of a round but the files: those are named by the manifest that also names this plan."""
 
@@ -69,9 +92,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     training: TrainingParameters
     privacy: PrivacyParameters
     update_format: Literal["float32", "int16"] = "float32"
-    """How reports are written: see `protocol.update`."""
+    """How plain reports are written: see `protocol.update`."""
+    secure_aggregation: SecureAggregationParameters | None = None
+    """None: reports are plain, and the service sees each one."""
 
     def __post_init__(self) -> None:
+        _ = self.quantiser  # refuses too few bits for so many members
         names = [spec.name for spec in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("tensor names must differ")
@@ -85,6 +111,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def update_size(self) -> int:
         """Length of the vector that a device reports."""
         return self.num_weights if self.kind == "training" else NUM_EVALUATION_SUMS
+
+    @property
+    def quantiser(self) -> Quantiser | None:
+        """How updates become integers; None where they are reported plain."""
+        secure = self.secure_aggregation
+        if secure is None:
+            return None
+        return Quantiser(
+            l2_clip_norm=self.privacy.l2_clip_norm,
+            value_bits=secure.value_bits,
+            max_cohort=secure.max_members,
+            vector_length=self.update_size,
+        )
+
+    @property
+    def l2_sensitivity(self) -> float:
+        """How far one device moves the sum in L2 norm at most: the clipping norm, or a little more after rounding."""
+        return self.privacy.l2_clip_norm if self.quantiser is None else self.quantiser.l2_bound
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -23,6 +23,16 @@ def report(round_id: str, assignment_id: str) -> str:
     return f"{API}/rounds/{round_id}/reports/{assignment_id}"
 
 
+def secure_aggregation(round_id: str, assignment_id: str, message: str) -> str:
+    """PUT a device's message of a stage, GET what the service tells it at the next; bearer token as for a report.
+
+    `message` is one of PUT `keys`, `shares`, `masked-input`, `confirmation`, `unmasking`, answered by 204 (the last by
+    `Receipt`), and GET `roster`, `delivery`, `survivors`, `confirmations`, answered by the message, or by 202 with
+    `Retry-After` while others are waited for.
+    """
+    return f"{API}/rounds/{round_id}/secure-aggregation/{assignment_id}/{message}"
+
+
 def release(population: str) -> str:
     """GET the newest `SignedManifest` of purpose `release`."""
     return f"{API}/populations/{population}/release"

@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from protocol.arrays import FloatArray
 from protocol.errors import MalformedMessage, NonFiniteUpdate
-from protocol.weights import FloatArray
 
 UpdateFormat = Literal["float32", "int16"]
 WireValues = npt.NDArray[np.float32] | npt.NDArray[np.int16]

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from protocol.arrays import FloatArray
 from protocol.errors import WrongContent
 from protocol.plan import TensorSpec
 
-FloatArray = npt.NDArray[np.float32]
 Weights = dict[str, FloatArray]
 """Weights by name: float32 arrays of the shapes that the plan's `TensorSpec`s give."""
 

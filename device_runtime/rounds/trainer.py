@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from device_runtime.runtime import Array, Model, Signature, TensorDetails
+from protocol.arrays import FloatArray
 from protocol.plan import Plan
-from protocol.weights import FloatArray, Weights, check_weights, flatten
+from protocol.weights import Weights, check_weights, flatten
 from tokenizer.examples import Examples, make_examples, pad_to_batches
 from tokenizer.vocabulary import Vocabulary
 

@@ -7,8 +7,8 @@ from device_runtime.rounds.configuration import RoundConfiguration
 from device_runtime.rounds.evaluator import evaluate
 from device_runtime.rounds.outcome import Event
 from device_runtime.rounds.trainer import train
+from protocol.arrays import FloatArray
 from protocol.clipping import l2_norm
-from protocol.weights import FloatArray
 
 
 class Work(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device_runtime.runtime import Array, InvalidModel, Model, TensorDetails
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 from tokenizer.text import Token
 from tokenizer.vocabulary import START_ID, Vocabulary
 

@@ -19,7 +19,7 @@ from evaluation.metrics import (
     pool,
 )
 from evaluation.targets import SuggestionIndex, TypedMessage, type_messages
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL, UNKNOWN_ID, Vocabulary

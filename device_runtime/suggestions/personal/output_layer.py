@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from device_runtime.suggestions.next_word import DoubleArray
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 
 NUM_WORDS = 1_000
 """Rows that are corrected: a vocabulary's ids fall by count, so these are most of what anybody types."""

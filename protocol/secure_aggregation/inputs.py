@@ -1,0 +1,76 @@
+"""What joins a round's plan to a session: a device's terms, and updates as the integers that are masked and summed."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol.arrays import FloatArray
+from protocol.lanes import LaneArray
+from protocol.plan import Plan, SecureAggregationParameters
+from protocol.quantisation import Quantiser
+from protocol.secure_aggregation.membership import Terms
+from protocol.secure_aggregation.signing import Task
+
+SECURE_MEDIA_TYPE = "application/vnd.keychorus.secure-aggregation"
+"""Of every message of a session, masked inputs included."""
+
+_ROTATION_DOMAIN = b"keychorus/secure-aggregation/rotation/v1\n"
+
+
+class NotSecure(ValueError):
+    """A plan whose reports are plain, where one of secure aggregation is needed."""
+
+
+def terms_of(plan: Plan, task: Task) -> Terms:
+    """Device: what it demands of a session for this plan.
+
+    Raises:
+      NotSecure: the plan's reports are plain.
+
+    """
+    secure, _ = _parts(plan)
+    return Terms(
+        task=task,
+        value_bits=secure.value_bits,
+        vector_length=plan.update_size,
+        min_members=secure.min_members,
+        adversary_fraction=secure.adversary_fraction,
+        dropout_fraction=secure.dropout_fraction,
+        mode=secure.mode,
+    )
+
+
+def encode_input(update: FloatArray, plan: Plan, task: Task, random_bytes: Callable[[int], bytes]) -> LaneArray:
+    """Device: an update as lanes [update_size] of integers, clipped; see `Quantiser.encode`.
+
+    Raises:
+      NotSecure: the plan's reports are plain.
+      NonFiniteUpdate: the update holds NaN or infinity.
+
+    """
+    _, quantiser = _parts(plan)
+    return quantiser.encode(update, _rotation_seed(task), random_bytes)
+
+
+def decode_sum(lanes: LaneArray, plan: Plan, task: Task) -> npt.NDArray[np.float64]:
+    """Service: what a group's unmasked sum stands for, float64 [update_size].
+
+    Raises:
+      NotSecure: the plan's reports are plain.
+
+    """
+    _, quantiser = _parts(plan)
+    return quantiser.decode_sum(lanes, _rotation_seed(task))
+
+
+def _rotation_seed(task: Task) -> bytes:
+    """Public, and another one each round, so that nobody can choose an update that a rotation spreads badly."""
+    return hashlib.sha256(_ROTATION_DOMAIN + task.context()).digest()
+
+
+def _parts(plan: Plan) -> tuple[SecureAggregationParameters, Quantiser]:
+    if plan.secure_aggregation is None or plan.quantiser is None:
+        raise NotSecure("the plan's reports are plain")
+    return plan.secure_aggregation, plan.quantiser
