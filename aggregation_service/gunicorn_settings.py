@@ -4,6 +4,7 @@ gunicorn reads the lower-case names below; `keychorus service run` adds address,
 """
 
 import ctypes
+import gc
 import os
 import shutil
 import ssl
@@ -32,7 +33,7 @@ _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 # The numbers of glibc's options, as in its malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_MEMORY = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20}
+_MEMORY = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 2 << 20, _M_TRIM_THRESHOLD: 128 << 20}
 
 
 def on_starting(_server: Any) -> None:
@@ -56,6 +57,12 @@ def post_fork(_server: Any, _worker: Any) -> None:
     if hasattr(libc, "mallopt"):  # not in other C libraries
         for option, value in _MEMORY.items():
             libc.mallopt(option, value)
+
+
+def post_worker_init(_worker: Any) -> None:
+    """Has the garbage collector leave alone what lives as long as the worker: modules, routes, tables."""
+    gc.collect()
+    gc.freeze()
 
 
 def child_exit(_server: Any, worker: Any) -> None:

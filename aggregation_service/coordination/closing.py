@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 from sqlalchemy import Connection
 
-from aggregation_service.coordination.sealing import NotSealed, RoundKey, sum_context
+from aggregation_service.coordination.sealed_sums import open_sums
+from aggregation_service.coordination.sealing import NotSealed, RoundKey
 from aggregation_service.logs import log_event
 from aggregation_service.privacy.gaussian import noised_sum
 from aggregation_service.privacy.ledger import GaussianSumReleased
 from aggregation_service.releases.gate import on_evaluated
+from aggregation_service.releases.publishing import Signer
 from aggregation_service.rounds.accumulator import SumArray, TakenSum
 from aggregation_service.rounds.optimizer import decode_state, encode_state
 from aggregation_service.rounds.state import close
@@ -24,7 +26,6 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import Checkpoint, add_checkpoint, newest_checkpoint
-from aggregation_service.storage.partial_sums import SealedSum
 from aggregation_service.storage.rounds import RoundRecord, save_round
 from protocol.weights import check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
 
@@ -36,7 +37,9 @@ class CloseError(Exception):
     """A round whose books and sums disagree, or that ended while it was being closed; it has no result."""
 
 
-def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: Fence, now: float) -> None:
+def close_round(
+    database: Database, record: RoundRecord, key: RoundKey, *, fence: Fence, signer: Signer, now: float
+) -> None:
     """Turns a round's sums into its result: the next model version, or what an evaluation found.
 
     Args:
@@ -44,6 +47,7 @@ def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: F
       record: the round, stored as CLOSING, so that its sums do not change any more.
       key: what its partial sums are sealed to.
       fence: called in every transaction.
+      signer: of the release that an evaluation may decide.
       now: seconds since 1970.
 
     Raises:
@@ -59,7 +63,7 @@ def close_round(database: Database, record: RoundRecord, key: RoundKey, fence: F
     if record.task.kind == "training":
         _store_checkpoint(database, record, noised, fence, now)
     else:
-        _store_evaluation(database, record, noised, fence, now)
+        _store_evaluation(database, record, noised, fence=fence, signer=signer, now=now)
 
 
 def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumArray:
@@ -72,23 +76,14 @@ def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumAr
 
 
 def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenSum:
-    """Adds up what the workers sealed, one after the other, so that memory is the same however many there are."""
-    total = np.zeros(record.task.plan.update_size, np.float64)
-    num_updates = 0
+    """Adds up what the workers sealed."""
     with database.read() as connection:
-        for worker_id in partial_sums.list_workers(connection, record.id):
-            num_updates += _open_into(total, partial_sums.get(connection, record.id, worker_id), record.id, key)
-    return TakenSum(total, num_updates)
-
-
-def _open_into(total: SumArray, part: SealedSum, round_id: str, key: RoundKey) -> int:
-    """Adds one worker's sum to `total`; returns how many updates are in it."""
-    try:
-        opened = key.open(part.sealed, sum_context(round_id, part.worker_id, part.num_updates))
-    except NotSealed as error:
-        raise CloseError(str(error)) from None
-    np.add(total, np.frombuffer(opened, "<f8"), out=total)
-    return part.num_updates
+        places = partial_sums.list_parts(connection, record.id)
+        parts = (partial_sums.get(connection, record.id, *place) for place in places)
+        try:
+            return open_sums(key, parts, record.id, record.task.plan.update_size)
+        except NotSealed as error:
+            raise CloseError(str(error)) from None
 
 
 def _store_checkpoint(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
@@ -102,10 +97,12 @@ def _store_checkpoint(database: Database, record: RoundRecord, noised: SumArray,
     log_event("round_closed", round=record.id, reports=record.state.reported, model_version=version)
 
 
-def _store_evaluation(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
+def _store_evaluation(
+    database: Database, record: RoundRecord, noised: SumArray, *, fence: Fence, signer: Signer, now: float
+) -> None:
     with database.write() as connection:
         _end_round(connection, record, fence)
-        on_evaluated(connection, record, noised, now)
+        on_evaluated(connection, record, noised, signer, now)
     log_event("round_closed", round=record.id, reports=record.state.reported)
 
 

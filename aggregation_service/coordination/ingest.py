@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aggregation_service import metrics
 from aggregation_service.clock import Clock
 from aggregation_service.coordination.groups import Entry, Group
-from aggregation_service.coordination.sealing import seal, sum_context
+from aggregation_service.coordination.sealed_sums import seal_sum
 from aggregation_service.coordination.tickets import Ticket, duplicate, too_late
 from aggregation_service.identity import nonces
 from aggregation_service.logs import log
@@ -30,7 +30,6 @@ from aggregation_service.rounds.state import RoundOver, accept_report
 from aggregation_service.storage import books, partial_sums, rounds
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.locks import lock_population
-from aggregation_service.storage.partial_sums import SealedSum
 from aggregation_service.storage.rounds import RoundRecord
 
 
@@ -94,7 +93,8 @@ class Ingest:
           Refused: reported already, too late, or its nonce was spent before; UNAVAILABLE: the database failed.
 
         """
-        record = self._lane(upload.ticket).group.submit(upload)
+        lane = self._lane(upload.ticket)
+        record = lane.group.submit(upload, lane.flush)
         if record.state.has_its_goal:
             self.forget(record.id)
         return record
@@ -126,7 +126,7 @@ class _Lane:
     """The reports of one round in this process, and their sum. If there were two for a round, both would be right."""
 
     def __init__(self, database: Database, clock: Clock, ticket: Ticket) -> None:
-        self.group: Group[Upload, RoundRecord] = Group(self._flush)
+        self.group: Group[Upload, RoundRecord] = Group()
         self._database = database
         self._clock = clock
         self._population = ticket.population
@@ -136,7 +136,7 @@ class _Lane:
         self._sum: PartialSum | None = None
         self._worker_id = ""
 
-    def _flush(self, group: Sequence[Waiting]) -> None:
+    def flush(self, group: Sequence[Waiting]) -> None:
         """Settles or refuses all of `group`."""
         try:
             self._count_all(group)
@@ -172,13 +172,11 @@ class _Lane:
         if self._sum is None:
             self._sum, self._worker_id = PartialSum(self._size), secrets.token_hex(16)
         proposed = self._sum.propose([waiting.item.update for waiting in group])
-        context = sum_context(self._round_id, self._worker_id, proposed.num_updates)
-        sealed = seal(self._key, proposed.total.astype("<f8", copy=False).data, context)
+        parts = seal_sum(self._key, proposed, self._round_id, self._worker_id)
         with self._database.write() as connection:
             lock_population(connection, self._population)
             record = self._accept(connection, group)
-            part = SealedSum(self._worker_id, proposed.num_updates, sealed)
-            partial_sums.put(connection, self._round_id, part)
+            partial_sums.put(connection, self._round_id, parts)
             record = _note_reports(connection, record, [waiting.item for waiting in group])
         self._sum.accept()
         return record

@@ -58,7 +58,7 @@ def seal(public: bytes, plaintext: memoryview | bytes, context: bytes) -> bytear
     Args:
       public: 32 bytes, the round's sealing key.
       plaintext: anything with a buffer.
-      context: is authenticated, not stored: opening needs the same; see `sum_context`.
+      context: is authenticated, not stored: opening needs the same.
 
     Returns:
       The ephemeral public key, 32 bytes, then ciphertext and tag: 48 bytes more than `plaintext`.
@@ -73,11 +73,6 @@ def seal(public: bytes, plaintext: memoryview | bytes, context: bytes) -> bytear
     cipher = AESGCM(_derive(shared, enclosed, public))
     cipher.encrypt_into(_NONCE, plaintext, context, memoryview(sealed)[_KEY_BYTES:])  # megabytes: not copied again
     return sealed
-
-
-def sum_context(round_id: str, worker_id: str, num_updates: int) -> bytes:
-    """What binds a sealed sum to its place: none can be moved, counted twice, or said to hold more than it does."""
-    return f"{round_id}/{worker_id}/{num_updates}".encode()
 
 
 def _derive(shared: bytes, ephemeral: bytes, public: bytes) -> bytes:

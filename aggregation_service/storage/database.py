@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import psycopg
@@ -14,10 +15,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 
+from aggregation_service.storage.sqlite import create_sqlite_engine
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-_SQLITE_BUSY_TIMEOUT_S = 30
-_SQLITE_PAGE_BYTES = 16384
-_SQLITE_CHECKPOINT_PAGES = 4000
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
@@ -69,6 +69,8 @@ class Database:
 
         """
         self.engine = _create_engine(parse_url(url))
+        # SQLite has one writer at a time; of this process's threads only one need ask whether it is its turn.
+        self._turn = Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
         self._readers = self.engine.execution_options(**_READING[self.engine.dialect.name])
 
     @contextmanager
@@ -80,7 +82,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back if an exception leaves it."""
-        with self.engine.begin() as connection:
+        with self._turn, self.engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
@@ -196,10 +198,7 @@ _READING: dict[str, dict[str, Any]] = {
 
 def _create_engine(url: URL) -> Engine:
     if url.drivername == "sqlite":
-        engine = create_engine(url, hide_parameters=True)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        return create_sqlite_engine(url)
     engine = create_engine(
         url,
         hide_parameters=True,
@@ -227,23 +226,3 @@ def _hide_details(context: ExceptionContext) -> None:
     if isinstance(original, psycopg.Error) and original.diag.message_primary and wrapped is not None:
         wrapped.args = (original.diag.message_primary, *wrapped.args[1:])
         original.args = (original.diag.message_primary,)
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
-    for setting in (
-        f"busy_timeout = {_SQLITE_BUSY_TIMEOUT_S * 1000}",
-        # A sealed sum of 11 MB is written and freed page by page: larger ones, a quarter of the work. Files that exist
-        # already keep theirs; so this goes before the journal, which makes the file.
-        f"page_size = {_SQLITE_PAGE_BYTES}",
-        "journal_mode = WAL",
-        f"wal_autocheckpoint = {_SQLITE_CHECKPOINT_PAGES}",  # every few flushes, not each; the log stays under 100 MB
-        "synchronous = FULL",  # a ledger entry must not be lost to a power cut
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {setting}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("keychorus_read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -134,6 +134,7 @@ partial_sums = Table(
     metadata,
     Column("round_id", String(32), ForeignKey("rounds.id"), primary_key=True),
     Column("worker_id", String(32), primary_key=True),
+    Column("part", Integer, primary_key=True),
     Column("num_updates", Integer, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
 )

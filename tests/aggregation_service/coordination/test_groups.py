@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aggregation_service.coordination.groups import Entry, Group
+from aggregation_service.coordination.groups import REST, Entry, Group
 
 
 class Odd(Exception):
@@ -38,11 +38,11 @@ class Recorder:
 
 def test_each_learns_its_own_outcome_and_is_committed_once() -> None:
     recorder = Recorder(takes_s=0.002)
-    group: Group[int, int] = Group(recorder)
+    group: Group[int, int] = Group()
 
     def submit(number: int) -> int | str:
         try:
-            return group.submit(number)
+            return group.submit(number, recorder)
         except Odd as error:
             return str(error)
 
@@ -55,21 +55,21 @@ def test_each_learns_its_own_outcome_and_is_committed_once() -> None:
 
 
 def test_a_lone_item_does_not_wait() -> None:
-    group: Group[int, int] = Group(Recorder(), linger_s=60)
+    group: Group[int, int] = Group(linger_s=60)
     with group.expecting():
-        assert group.submit(2) == 4
+        assert group.submit(2, Recorder()) == 4
 
 
 def test_a_group_waits_for_who_is_on_the_way() -> None:
     recorder = Recorder()
-    group: Group[int, int] = Group(recorder, linger_s=60)
+    group: Group[int, int] = Group(linger_s=60)
     arrived = threading.Barrier(3)
 
     def upload(number: int) -> int:
         with group.expecting():
             arrived.wait()
             time.sleep(0.01 * number)
-            return group.submit(number)
+            return group.submit(number, recorder)
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(upload, [0, 2, 4])) == [0, 4, 8]
@@ -77,18 +77,36 @@ def test_a_group_waits_for_who_is_on_the_way() -> None:
 
 
 def test_a_group_does_not_wait_for_ever_nor_for_who_gave_up() -> None:
-    group: Group[int, int] = Group(Recorder(), linger_s=0.05)
+    group: Group[int, int] = Group(linger_s=0.05)
     with group.expecting():
-        assert group.submit(2) == 4  # one of two that are said to be on their way
+        assert group.submit(2, Recorder()) == 4  # one of two that are said to be on their way
         with pytest.raises(Odd):
-            group.submit(3)
-    patient: Group[int, int] = Group(Recorder(), linger_s=60)
+            group.submit(3, Recorder())
+    patient: Group[int, int] = Group(linger_s=60)
     with pytest.raises(OSError, match="hung up"), patient.expecting():
         raise OSError("hung up")
-    assert patient.submit(2) == 4
+    assert patient.submit(2, Recorder()) == 4
+
+
+def test_the_next_commit_leaves_a_crowd_time_to_come_again() -> None:
+    began: list[float] = []
+    ended: list[float] = []
+
+    def commit(entries: Sequence[Entry[int, int]]) -> None:
+        began.append(time.monotonic())
+        time.sleep(0.1)
+        for entry in entries:
+            entry.settle(entry.item)
+        ended.append(time.monotonic())
+
+    group: Group[int, int] = Group()
+    for number in range(3):
+        assert group.submit(number, commit) == number
+    for number in (1, 2):
+        assert began[number] - ended[number - 1] >= REST * (ended[number - 1] - began[number - 1])
 
 
 def test_what_a_commit_forgets_is_an_error() -> None:
-    group: Group[int, int] = Group(lambda _entries: None)
+    group: Group[int, int] = Group()
     with pytest.raises(RuntimeError, match="without saying what became"):
-        group.submit(1)
+        group.submit(1, lambda _entries: None)

@@ -1,7 +1,9 @@
 """What is acknowledged is summed, exactly; whatever else happens leaves no trace."""
 
+import gc
 import random
 import secrets
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,17 +14,20 @@ import pytest
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 
+from aggregation_service.clock import FileClock
 from aggregation_service.coordination.coordinator import Coordinator
+from aggregation_service.coordination.ingest import Ingest
 from aggregation_service.coordination.tickets import Ticket
 from aggregation_service.identity.caller import Caller
 from aggregation_service.refusals import Refused
 from aggregation_service.storage import partial_sums
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.tables import assignments, participation
+from protocol.arrays import FloatArray
 from protocol.messages import Selected
 from protocol.plan import Plan
 from protocol.update import encode_update
-from protocol.weights import FloatArray, flatten
+from protocol.weights import flatten
 
 POPULATION = "en-gb"
 
@@ -159,13 +164,29 @@ def test_what_lies_in_the_database_during_a_round_is_sealed_and_gone_afterwards(
     update = rehearsal.update()
     rehearsal.report(cohort[0], update)
     with rehearsal.service.database.read() as connection:
-        (worker_id,) = partial_sums.list_workers(connection, cohort[0].round_id)
-        part = partial_sums.get(connection, cohort[0].round_id, worker_id)
+        (place,) = partial_sums.list_parts(connection, cohort[0].round_id)
+        part = partial_sums.get(connection, cohort[0].round_id, *place)
     assert (part.num_updates, len(part.sealed)) == (1, 48 + 8 * 37)
     assert update.astype(np.float64).tobytes()[:16] not in bytes(part.sealed)
     rehearsal.report(cohort[1], update)
     with rehearsal.service.database.read() as connection:
-        assert partial_sums.list_workers(connection, cohort[0].round_id) == []
+        assert partial_sums.list_parts(connection, cohort[0].round_id) == []
+
+
+def test_the_memory_of_a_round_that_is_over_does_not_wait_for_the_garbage_collector(rehearsal: Any, plan: Plan) -> None:
+    ingest = Ingest(rehearsal.service.database, FileClock(rehearsal.clock_path))
+    rehearsal.create_task(plan)
+    selected = rehearsal.select()
+    with ingest.receiving(authorise(rehearsal, selected)):
+        (lane,) = ingest._lanes.values()
+        alive = weakref.ref(lane)
+        del lane
+    gc.disable()
+    try:
+        ingest.forget(selected.round_id)
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_a_round_in_16_bits_is_the_sum_of_what_was_sent(rehearsal: Any, plans: Any) -> None:

@@ -1,5 +1,6 @@
 """From every revision, with rows in every table, to the newest: nothing is lost, and today's code reads it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -132,11 +133,55 @@ def rows_0001() -> Rows:
     }
 
 
-ROWS: dict[str, Callable[[], Rows]] = {"0001": rows_0001}
+def rows_0002() -> Rows:
+    """The same after that service grew: devices and operators came, a partial sum lies sealed."""
+    rows = rows_0001()
+    rows["populations"] = [{**row, "policy": "{}"} for row in rows["populations"]]
+    (task,) = rows["tasks"]
+    momentum, learning_rate = task.pop("server_momentum"), task.pop("server_learning_rate")
+    optimizer = {"kind": "momentum", "learning_rate": learning_rate, "momentum": momentum}
+    ended = {"candidate_version": None, "baseline_version": None, "ended_at": None, "ended_because": None}
+    rows["tasks"] = [{**task, **ended, "kind": "training", "optimizer": json.dumps(optimizer)}]
+    for checkpoint in rows["checkpoints"]:
+        checkpoint.update(optimizer_state=checkpoint.pop("velocity"), served_sha256=checkpoint["file_sha256"])
+    rows["rounds"] = [{**row, "sealing_key": bytes(32), "result": None} for row in rows["rounds"]]
+    released = {"model_version": 1, "status": "released", "rollout_percent": 100, "decision": None}
+    rows["releases"] = [{**row, **released} for row in rows["releases"]]
+    rows["participation"] = [{**row, "runtime": "0.2.0"} for row in rows["participation"]]
+    people = {"created_by": "grace", "created_at": 30.5}
+    hashes = {"previous_sha256": "0" * 64, "sha256": "1" * 64}
+    return {
+        **rows,
+        "partial_sums": [{"round_id": "3" * 32, "worker_id": "w" * 32, "num_updates": 1, "sealed": bytes(99)}],
+        "coordinator": [{"id": 1, "epoch": 7, "holder": "host:1", "since": 31.5}],
+        "devices": [
+            {
+                "population": "en-gb",
+                "device_id": "d" * 32,
+                "public_key": bytes(32),
+                "enrolled_by": "token:1",
+                "enrolled_at": 32.5,
+                "revoked_at": None,
+            }
+        ],
+        "nonces": [{"device_id": "d" * 32, "nonce": "e" * 32, "expires_at": 33.5}],
+        "enrolment_tokens": [
+            {"id": 1, "population": "de", "token_sha256": bytes(32), "uses_left": 3, "expires_at": 34.5, **people}
+        ],
+        "operators": [
+            {"name": "grace", "password_hash": "$argon2", "role": "viewer", "created_at": 35.5, "disabled_at": None}
+        ],
+        "audit": [{"id": 1, "at": 36.5, "actor": "grace", "action": "a", "subject": "s", "details": "{}", **hashes}],
+    }
+
+
+ROWS: dict[str, Callable[[], Rows]] = {"0001": rows_0001, "0002": rows_0002}
 BECAME = {("checkpoints", "velocity"): "optimizer_state"}
 """Columns that only changed their name."""
 MERGED = {("tasks", "server_momentum"), ("tasks", "server_learning_rate")}
 """Columns that went into others, as the tests below check."""
+DROPPED = {"partial_sums"}
+"""Tables whose rows nobody could read any more: the key that they were sealed to went when the service stopped."""
 
 
 def fill(database: Database, revision: str) -> Rows:
@@ -164,6 +209,8 @@ def test_nothing_is_lost(empty_database: Database, revision: str) -> None:
     with empty_database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         for name, before in rows.items():
+            if name in DROPPED:
+                continue
             table = metadata.tables[name]
             found = [dict(row._mapping) for row in connection.execute(select(table))]
             kept = [

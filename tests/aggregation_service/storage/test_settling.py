@@ -57,7 +57,7 @@ def backed_up(database: Database) -> Database:
             sealing_key=bytes(32),
         )
         rounds.insert_round(connection, record)
-        sealed = {"round_id": record.id, "worker_id": "2" * 32, "num_updates": 1, "sealed": b"sealed"}
+        sealed = {"round_id": record.id, "worker_id": "2" * 32, "part": 0, "num_updates": 1, "sealed": b"sealed"}
         connection.execute(partial_sums.insert().values(sealed))
         for population in ("de", "en"):
             device = {"population": population, "device_id": "d" * 32, "last_seen_at": 4.0, "last_selected_at": 5.0}
