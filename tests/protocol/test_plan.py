@@ -9,6 +9,7 @@ from protocol.plan import (
     MAX_PLAN_BYTES,
     Plan,
     PrivacyParameters,
+    SecureAggregationParameters,
     TensorSpec,
     TrainingParameters,
     decode_plan,
@@ -64,6 +65,35 @@ def test_a_plan_survives_the_wire_and_counts_its_weights():
 def test_absurd_plans_are_refused(section, values):
     with pytest.raises(MalformedMessage):
         decode_plan(changed(section, **values))
+
+
+SECURE = {"value_bits": 16, "min_members": 5, "max_members": 20}
+
+
+def test_a_secure_plan_survives_the_wire():
+    plan = decode_plan(changed("", secure_aggregation=SECURE))
+    assert plan.secure_aggregation == SecureAggregationParameters(**SECURE)
+    assert decode_plan(encode_plan(plan)) == plan
+    assert plan.quantiser.max_cohort == 20
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"value_bits": 7},
+        {"value_bits": 33},
+        {"min_members": 1},
+        {"min_members": 21},
+        {"max_members": 5000},
+        {"value_bits": 8, "max_members": 200},  # not even +-1 each
+        {"adversary_fraction": 0.5},
+        {"dropout_fraction": -0.1},
+        {"mode": "trusting"},
+    ],
+)
+def test_absurd_groups_are_refused(values):
+    with pytest.raises(MalformedMessage):
+        decode_plan(changed("", secure_aggregation={**SECURE, **values}))
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
