@@ -23,7 +23,7 @@ demo: setup
 	@$(RUN)/keychorus demo
 
 test: setup
-	$(RUN)/python -m pytest -m "not slow"
+	$(RUN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile
 
 test-slow: setup
 	$(RUN)/python -m pytest -m slow

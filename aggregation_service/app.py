@@ -18,8 +18,9 @@ from aggregation_service.resources import (
     releases,
     reports,
     rounds,
+    secure_aggregation,
 )
-from aggregation_service.service import EXTENSION, start_service
+from aggregation_service.service import EXTENSION, refuse_without_tables, start_service
 from protocol.messages import MAX_MESSAGE_BYTES
 
 
@@ -41,7 +42,20 @@ def create_app(config: ServiceConfig) -> Flask:
     limits.install(app, config)
     login.install(app, config)
     app.extensions[EXTENSION] = start_service(config)
-    for resource in (admin, check_ins, devices, files, health, metrics, openapi, releases, reports, rounds):
+    app.before_request(refuse_without_tables)
+    for resource in (
+        admin,
+        check_ins,
+        devices,
+        files,
+        health,
+        metrics,
+        openapi,
+        releases,
+        reports,
+        rounds,
+        secure_aggregation,
+    ):
         app.register_blueprint(resource.blueprint)
     for part in (pages, actions):
         app.register_blueprint(part.blueprint)

@@ -2,19 +2,20 @@
 
 An entry's hash is the SHA-256 of the canonical JSON array `[id, at, actor, action, subject, details, previous]`, where
 `details` is the text of a JSON object with sorted names; the first entry's `previous` is 64 zeros. Who can write to the
-database could write the whole chain anew: so the newest hash, the head, is kept somewhere else
-(`keychorus service audit show` prints it), and `verify` is told it.
+database could write the whole chain anew: so the newest hash, the head, is kept somewhere else (a line `audit_head` in
+the service's log tells each, and `keychorus service audit show` prints the newest), and `verify` is told it.
 """
 
-import getpass
 import hashlib
 import os
+import pwd
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, String, func, select
+from sqlalchemy import Connection, Row, String, event, func, select
 
+from aggregation_service.logs import log_event
 from aggregation_service.storage.tables import audit
 
 GENESIS = "0" * 64
@@ -55,7 +56,7 @@ def record(
       connection: a write transaction.
       actor: who; `machine_actor()` on the command line, the operator's name in a request.
       action: what, such as `policy.changed`.
-      subject: to whom or what: a population, a population's release, an operator.
+      subject: to whom or what: a population, its release or its device as `POPULATION/ID`, an operator.
       details: what else there is to know, as JSON; no password, no token, no device beyond a revoked one.
       now: seconds since 1970.
 
@@ -73,6 +74,10 @@ def record(
     values = {"id": number, "at": now, "actor": actor, "action": action, "subject": subject, "details": told}
     sha256 = _hash([*values.values(), previous])
     connection.execute(audit.insert().values(values | {"previous_sha256": previous, "sha256": sha256}))
+
+    @event.listens_for(connection, "commit", once=True)
+    def _tell_head(_connection: Connection) -> None:
+        log_event("audit_head", entry=number, sha256=sha256)
 
 
 def verify(connection: Connection, head: str | None = None) -> int:
@@ -129,12 +134,23 @@ def list_entries(connection: Connection, *, before: int | None = None, limit: in
     return [_entry(row) for row in connection.execute(newest)]
 
 
+def newest_of(connection: Connection, action: str) -> AuditEntry | None:
+    """The newest entry of an action; None where there is none."""
+    newest = select(audit).where(audit.c.action == action).order_by(audit.c.id.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    return None if row is None else _entry(row)
+
+
 def machine_actor() -> str:
-    """Who works on the command line: `cli:` and the login name on this machine, or the user's number without one."""
+    """Who works on the command line: `cli:` and the login name on this machine, or the user's number without one.
+
+    Asked of the system and not of the environment, which would name whomever its owner wants it to.
+    """
+    number = os.getuid()
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        name = str(os.getuid())
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:  # a container's user need not have a name
+        name = str(number)
     return f"cli:{name}"[: _LENGTHS["actor"]]
 
 

@@ -20,7 +20,7 @@ import msgspec
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig, load_config, load_signing_key, render_config
 from aggregation_service.service import clock_of
-from aggregation_service.storage.database import Database, current_revision, known_revisions, upgrade
+from aggregation_service.storage.database import Database, current_revision, known_revisions, newest_revision, upgrade
 from aggregation_service.storage.dumps import Progress, dump, dump_name, load
 from aggregation_service.storage.moving import move
 from aggregation_service.storage.settling import Settled, settle
@@ -82,16 +82,20 @@ def no_progress(_done: int, _total: int) -> None:
     """Tells nobody how far a backup is."""
 
 
-def backup(config: ServiceConfig, folder: Path, progress: Progress = no_progress) -> BackupManifest:
+def backup(
+    config: ServiceConfig, folder: Path, *, actor: str = "cli", progress: Progress = no_progress
+) -> BackupManifest:
     """Writes a backup while the service runs.
 
     Args:
       config: the service.
       folder: made, readable by its owner only; must not exist, or be empty.
+      actor: whom the audit log names.
       progress: told how many bytes of the database are done, and of how many.
 
     Guarantees:
-      The database is that of one moment. No file is readable by others. A backup that failed has no manifest.
+      The database is that of one moment. No file is readable by others. A backup that failed has no manifest. The audit
+      log tells of it before any key is copied, unless the tables are another version's: those are only read.
 
     Raises:
       BackupError: `folder` is not empty, or the database has no tables.
@@ -105,6 +109,8 @@ def backup(config: ServiceConfig, folder: Path, progress: Progress = no_progress
         raise BackupError(f"{folder} must be empty: a backup is never overwritten")
     created_at, revision = clock_of(config).now(), _revision(config)
     names = _names(config)
+    if revision == newest_revision():
+        _record(config, folder, actor, created_at)
     for field, name in names.items():
         _write_new(folder / name, getattr(config, field).read_bytes())
     relative: dict[str, Any] = {field: Path(name) for field, name in names.items()}
@@ -233,6 +239,18 @@ def _settle(config: ServiceConfig, lost_rounds: int, actor: str) -> Settled:
     finally:
         database.close()
     return settled
+
+
+def _record(config: ServiceConfig, folder: Path, actor: str, now: float) -> None:
+    database = Database(config.database_url)
+    try:
+        with database.write() as connection:
+            details = {"folder": str(folder.absolute())}
+            audit.record(
+                connection, actor=actor, action="service.backed_up", subject="service", details=details, now=now
+            )
+    finally:
+        database.close()
 
 
 def _revision(config: ServiceConfig) -> str:

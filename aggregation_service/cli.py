@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import click
 
 from aggregation_service import operations
+from aggregation_service.audit import machine_actor
 from aggregation_service.commands.backup import backup, restore
 from aggregation_service.commands.budget import budget
 from aggregation_service.commands.devices import device, token
@@ -16,6 +18,7 @@ from aggregation_service.commands.shared import FOLDER, clear_errors, config_opt
 from aggregation_service.commands.status import status
 from aggregation_service.commands.tasks import task
 from aggregation_service.config import load_config, load_session_key
+from aggregation_service.logs import LogFormat, log_to_stderr
 
 
 @click.group()
@@ -55,7 +58,7 @@ def init(folder: Path, clock_path: Path | None, delta: float, database_url: str 
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on; 0 takes a free one and logs it.")
 @click.option("--workers", default=2, show_default=True, help="Processes; one where the clock is a file.")
-@click.option("--threads", default=8, show_default=True, help="Requests served at once in each.")
+@click.option("--threads", default=12, show_default=True, help="Requests served at once in each.")
 @config_option
 def run(host: str, port: int, workers: int, threads: int, config_path: Path) -> None:
     """Serve, by gunicorn, until stopped; migrates the database first.
@@ -68,7 +71,8 @@ def run(host: str, port: int, workers: int, threads: int, config_path: Path) -> 
         config = load_config(config_path)
         operations.public_key(config)  # refuses here, in one sentence, rather than in a worker's trace
         load_session_key(config.session_key_path)
-        operations.migrate(config)
+        log_to_stderr(cast(LogFormat, config.log_format))  # checked when the configuration was read
+        operations.prepare_database(config, machine_actor())
     command = operations.gunicorn_command(
         host=host, port=port, threads=threads, workers=workers if config.clock_path is None else 1
     )

@@ -62,7 +62,8 @@ class ServiceConfig:
       address_rate_limit: requests of one address, such as "600/minute" or "50/second;600/minute", or "unlimited". An
         address may be that of a carrier's thousands of phones: the limit stops a flood, not a busy street.
       device_rate_limit: signed requests of one device.
-      login_rate_limit: failed logins from one address, and failed logins for one name; it cannot be unlimited.
+      login_rate_limit: failed logins from one address; for one name, from all addresses together, ten times as many.
+        It cannot be unlimited.
       rate_limit_storage: where requests are counted: "memory://" in each worker process, or "redis://HOST:PORT" for
         all together.
       log_format: "text" for `key=value` lines, "json" for one JSON object a line.

@@ -11,11 +11,16 @@ import importlib.util
 import logging
 import math
 import time
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import Flask, Response, current_app, request
 from flask_limiter import ApplicationLimit, Limit, Limiter, RateLimitExceeded
+from limits import RateLimitItem
+from limits.errors import StorageError
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter, RateLimiter
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aggregation_service.config import UNLIMITED, ConfigError, ServiceConfig
@@ -26,7 +31,14 @@ from aggregation_service.service import current_service
 UNLIMITED_PATHS = frozenset({"/health", "/ready", "/metrics"})
 """What asks these is the operator's own, and must be answered most of all when there is a flood."""
 
+NAME_FACTOR = 10
+"""How many times `login_rate_limit` a name may fail from all addresses together. Fewer, and whoever knows an operator's
+name could keep the operator out from a single address; no bound, and many addresses could guess without end."""
+
 _EXTENSION = "keychorus.limiter"
+_OWN_COUNT = "keychorus.limiter.own"
+
+AnswerT = TypeVar("AnswerT")
 
 
 def install(app: Flask, config: ServiceConfig) -> None:
@@ -48,62 +60,87 @@ def install(app: Flask, config: ServiceConfig) -> None:
         _address,
         application_limits=[] if rates is None else [ApplicationLimit(rates, key_function=_address)],
         storage_uri=config.rate_limit_storage,
+        storage_options={"wrap_exceptions": True},
         in_memory_fallback_enabled=True,
         request_identifier=lambda: request.endpoint or "unknown",  # an address that is none is limited too
     )
     limiter.request_filter(lambda: request.path in UNLIMITED_PATHS)
     limiter.init_app(app)
     app.extensions[_EXTENSION] = limiter
+    app.extensions[_OWN_COUNT] = FixedWindowRateLimiter(MemoryStorage())
     app.register_error_handler(RateLimitExceeded, _exceeded)
 
 
-def limit_device(device_id: str) -> None:
+def limit_device(population: str, device_id: str) -> None:
     """Counts a request of a device whose signature was verified: before that, its name could be anybody's.
+
+    Each population counts for itself: in another one, the same id may be somebody else's.
 
     Raises:
       Refused: TOO_MANY_REQUESTS: more than `device_rate_limit`.
 
     """
     config = current_service().config
-    _hit(_rate(config, config.device_rate_limit), "device", device_id)
+    rates, key = _rate(config, config.device_rate_limit), ("device", population, device_id)
+    for bound in [] if rates is None else _bounds(rates):
+        if not _hit(bound, *key):
+            raise _exceeded_by(bound, *key)
 
 
 def limit_login(name: str) -> None:
-    """Refuses to check a password after too many failures from this address, or for this name from anywhere.
+    """Refuses to check a password after too many failures from this address, or far too many for this name.
 
     Raises:
-      Refused: TOO_MANY_REQUESTS: `login_rate_limit` failed logins, counted by `count_failed_login`.
+      Refused: TOO_MANY_REQUESTS: `login_rate_limit` failed logins from this address, or `NAME_FACTOR` times as many for
+        this name from anywhere, counted by `count_failed_login`.
 
     """
-    limiter = _limiter().limiter
-    for key in _login_keys(name):
-        for window in _windows(current_service().config.login_rate_limit):
-            if not limiter.test(window.limit, *key):
-                raise _too_many(limiter.get_window_stats(window.limit, *key).reset_time)
+    for bound, *key in _login_bounds(name):
+        if not _is_below(bound, *key):
+            raise _exceeded_by(bound, *key)
 
 
 def count_failed_login(name: str) -> None:
     """Counts a failed login, for the address that it came from and for the name."""
-    for key in _login_keys(name):
-        for window in _windows(current_service().config.login_rate_limit):
-            _limiter().limiter.hit(window.limit, *key)
+    for bound, *key in _login_bounds(name):
+        _hit(bound, *key)
 
 
-def _login_keys(name: str) -> tuple[tuple[str, str], tuple[str, str]]:
+def _login_bounds(name: str) -> Iterator[tuple[RateLimitItem, str, str]]:
     # By its hash, for what was typed as a name may have been a password.
-    return ("login address", _address()), ("login name", hashlib.sha256(name.lower().encode()).hexdigest())
+    hashed = hashlib.sha256(name.lower().encode()).hexdigest()
+    for bound in _bounds(current_service().config.login_rate_limit):
+        yield bound, "login address", _address()
+        yield type(bound)(bound.amount * NAME_FACTOR, bound.multiples), "login name", hashed
 
 
-def _hit(rates: str | None, *key: str) -> None:
-    limiter = _limiter().limiter
-    for window in [] if rates is None else _windows(rates):
-        if not limiter.hit(window.limit, *key):
-            raise _too_many(limiter.get_window_stats(window.limit, *key).reset_time)
+def _bounds(rates: str) -> Iterator[RateLimitItem]:
+    """The rates of a text such as `10/minute;50/hour`, as flask-limiter reads them."""
+    for window in Limit(rates, key_function=_address):
+        yield window.limit
 
 
-def _windows(rates: str) -> Limit:
-    """The rates of a text such as `10/minute;50/hour`, as flask-limiter reads them; each has its `limit`."""
-    return Limit(rates, key_function=_address)
+def _hit(bound: RateLimitItem, *key: str) -> bool:
+    return _ask(lambda limiter: limiter.hit(bound, *key))
+
+
+def _is_below(bound: RateLimitItem, *key: str) -> bool:
+    return _ask(lambda limiter: limiter.test(bound, *key))
+
+
+def _exceeded_by(bound: RateLimitItem, *key: str) -> Refused:
+    return _too_many(_ask(lambda limiter: limiter.get_window_stats(bound, *key)).reset_time)
+
+
+def _ask(question: Callable[[RateLimiter], AnswerT]) -> AnswerT:
+    """Asks where all workers count, or in this process alone while that cannot be reached.
+
+    flask-limiter's own way round an unreachable storage covers what it counts itself, the requests of addresses.
+    """
+    try:
+        return question(_limiter().limiter)
+    except StorageError:
+        return question(cast(RateLimiter, current_app.extensions[_OWN_COUNT]))
 
 
 def _rate(config: ServiceConfig, rates: str) -> str | None:

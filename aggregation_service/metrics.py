@@ -31,6 +31,12 @@ _requests = Histogram(
 _refusals = Counter("keychorus_refusals", "Requests refused, by kind.", ("kind",), registry=_registry)
 _reports = Counter("keychorus_reports_accepted", "Reports acknowledged.", ("population",), registry=_registry)
 _report_bytes = Counter("keychorus_report_bytes", "Bytes of reports acknowledged.", ("population",), registry=_registry)
+_groups = Counter(
+    "keychorus_secure_groups",
+    "Groups of secure aggregation that ended: done, or why they failed.",
+    ("population", "outcome"),
+    registry=_registry,
+)
 _flush_updates = Histogram(
     "keychorus_flush_updates", "Updates that one commit acknowledged.", registry=_registry, buckets=FLUSH_UPDATES
 )
@@ -46,7 +52,7 @@ _leader = Gauge(
 )
 _tick = Gauge(
     "keychorus_coordinator_tick_timestamp_seconds",
-    "When a process of this host last looked after the rounds, or found another doing so.",
+    "When a process of this host that coordinates last went through all populations.",
     registry=_registry,
     multiprocess_mode="livemax",
 )
@@ -71,6 +77,11 @@ def report_accepted(population: str, num_bytes: int) -> None:
     _report_bytes.labels(population).inc(num_bytes)
 
 
+def group_ended(population: str, outcome: str) -> None:
+    """Counts a group of secure aggregation: `done`, or the `GroupFailure`."""
+    _groups.labels(population, outcome).inc()
+
+
 def flushed(num_updates: int, seconds: float) -> None:
     """Notes one group commit of `num_updates` >= 1 updates that took `seconds`."""
     _flush_updates.observe(num_updates)
@@ -80,7 +91,8 @@ def flushed(num_updates: int, seconds: float) -> None:
 def coordinator_looked(*, is_leader: bool) -> None:
     """Notes that this process's coordinator thread went round once: it leads, or found that another does."""
     _leader.set(is_leader)
-    _tick.set(time.time())  # the machine's time, also in a rehearsal: Prometheus compares it with its own
+    if is_leader:  # who only waits for the lock would hide that its holder stands still
+        _tick.set(time.time())  # the machine's time, also in a rehearsal: Prometheus compares it with its own
 
 
 def database_answered(*, is_up: bool) -> None:

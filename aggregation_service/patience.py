@@ -5,8 +5,11 @@ that only senders and readers slower than `minimum_bytes_per_s` are ever given u
 may wait for the slow at the same time: whoever needs more than a second of waiting, besides the time its bytes take at
 `_QUICK_BYTES_PER_S`, needs one of these places, and is given up if none is free.
 
-So a crowd of slow senders can hold half of the threads for long, and the other half for a second each. More than
-that takes a proxy that reads whole requests before it passes them on, as the one in `deploy/nginx.conf` does.
+Who sends slowly without being known waits in the event loop (`workers.py`) and holds no thread: what threads wait for
+is the report of a device that has an assignment, and whoever reads an answer that is larger than the kernel's buffers,
+which is a file. A crowd of such readers can hold half of the threads for long and the other half for a second each.
+Against that, and where gunicorn itself speaks TLS, against crowds of slow senders too, helps a proxy that takes whole
+requests and answers before it passes them on, as the one in `deploy/nginx.conf` does.
 """
 
 import errno
@@ -18,6 +21,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 _QUICK_S = 1.0
+_HURRY_S = 0.002
 _QUICK_BYTES_PER_S = 256 * 1024
 _LEAST_TIMEOUT_S = 0.001  # zero would mean: do not wait, and raise another error
 
@@ -40,7 +44,8 @@ class Patience:
 
     _quick_left_s: float = _QUICK_S
     _left_s: float = 10.0
-    _in_hurry: bool = False
+    _hurries_until: float | None = None
+    _end: Callable[[], None] | None = None
 
     @classmethod
     def configure(cls, *, patience_s: float, bytes_per_s: float, num_threads: int) -> None:
@@ -51,11 +56,21 @@ class Patience:
 
     def renew(self) -> None:
         """Begins a request."""
-        self._quick_left_s, self._left_s, self._in_hurry = _QUICK_S, self.patience_s, False
+        self._quick_left_s, self._left_s = _QUICK_S, self.patience_s
+        self._hurries_until, self._end = None, None
 
     def hurry(self) -> None:
-        """Ends the patience for what is only read to be thrown away: it has to come quickly."""
-        self._in_hurry = True
+        """Ends the patience for receiving, until the next request: only what has come already is received."""
+        self._hurries_until = time.monotonic() + _HURRY_S
+
+    def on_close(self, end: Callable[[], None]) -> None:
+        """Sets what tells the worker that the request in hand is the connection's last."""
+        self._end = end
+
+    def close_after_answer(self) -> None:
+        """Has the worker close the connection once the request in hand is answered, and say so in the answer."""
+        if self._end is not None:
+            self._end()
 
     def patiently(self, move: Callable[[], ResultT], count: Callable[[ResultT], int]) -> ResultT:
         """Runs `move`, which waits on this socket, for as long as the patience lasts.
@@ -72,7 +87,7 @@ class Patience:
             return self._timed(move, count, min(self._quick_left_s, self._left_s))
         except TimeoutError:
             pass
-        if self._in_hurry or not self._places.acquire(blocking=False):
+        if not self._places.acquire(blocking=False):
             raise TooSlow
         try:
             return self._timed(move, count, self._left_s)
@@ -80,6 +95,23 @@ class Patience:
             raise TooSlow from None
         finally:
             self._places.release()
+
+    def receive(self, move: Callable[[], bytes]) -> bytes:
+        """Runs `move`, which receives, patiently or in a hurry.
+
+        Raises:
+          TooSlow: see `patiently`; in a hurry, nothing has come.
+
+        """
+        if self._hurries_until is None:
+            return self.patiently(move, len)
+        left_s = self._hurries_until - time.monotonic()
+        if left_s <= 0:
+            raise TooSlow
+        try:
+            return self._timed(move, len, left_s)
+        except TimeoutError:
+            raise TooSlow from None
 
     def _timed(self, move: Callable[[], ResultT], count: Callable[[ResultT], int], timeout_s: float) -> ResultT:
         num_bytes, began = 0, time.monotonic()
@@ -103,11 +135,11 @@ class PatientSocket(Patience, socket.socket):
         """Receives patiently.
 
         Raises:
-          TooSlow: see `Patience.patiently`.
+          TooSlow: see `Patience.receive`.
 
         """
         receive = super().recv
-        return self.patiently(lambda: receive(bufsize, flags), len)
+        return self.receive(lambda: receive(bufsize, flags))
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Sends all of `data` patiently.
@@ -147,11 +179,11 @@ class PatientTlsSocket(Patience, ssl.SSLSocket):
         """Receives patiently.
 
         Raises:
-          TooSlow: see `Patience.patiently`.
+          TooSlow: see `Patience.receive`.
 
         """
         receive = super().recv
-        return self.patiently(lambda: receive(buflen, flags), len)
+        return self.receive(lambda: receive(buflen, flags))
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Sends all of `data` patiently.

@@ -1,18 +1,23 @@
 """Refusals as RFC 9457 problem bodies, each counted by kind. No stack trace and nothing of a request ever leaks."""
 
 from http import HTTPStatus
+from typing import cast
 
-from flask import Flask, Response, g, request
-from sqlalchemy.exc import DataError, SQLAlchemyError
+from flask import Flask, Response, current_app, g, request
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from aggregation_service import metrics
 from aggregation_service.logs import log, log_event
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.resources.bodies import discard_body
-from aggregation_service.service import current_service
-from aggregation_service.storage.books import count_refusal
+from aggregation_service.service import EXTENSION, Service, unavailable
+from aggregation_service.tally import WRITTEN_EVERY_S, Tally
 from protocol.messages import Problem, encode_message
+
+TALLY = "keychorus-tally"
+"""Names the app's `Tally` among its extensions; whoever made the app writes it at the end."""
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -27,6 +32,11 @@ _STATUS = {
     RefusalKind.WRONG_TOKEN: HTTPStatus.FORBIDDEN,
     RefusalKind.DUPLICATE_REPORT: HTTPStatus.CONFLICT,
     RefusalKind.LATE_REPORT: HTTPStatus.GONE,
+    RefusalKind.WRONG_AGGREGATION: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.WRONG_STAGE: HTTPStatus.CONFLICT,
+    RefusalKind.CHANGED_MESSAGE: HTTPStatus.CONFLICT,
+    RefusalKind.WRONG_GROUP_MESSAGE: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RefusalKind.GROUP_ENDED: HTTPStatus.GONE,
     RefusalKind.UNKNOWN_ASSIGNMENT: HTTPStatus.NOT_FOUND,
     RefusalKind.UNKNOWN_POPULATION: HTTPStatus.NOT_FOUND,
     RefusalKind.UNKNOWN_FILE: HTTPStatus.NOT_FOUND,
@@ -63,10 +73,16 @@ def status_of(kind: RefusalKind) -> HTTPStatus:
 
 
 def install(app: Flask) -> None:
-    """Makes every error of `app`, its own and Flask's, a problem."""
+    """Makes every error of `app`, its own and Flask's, a problem. Its service must be there."""
+    service = cast(Service, app.extensions[EXTENSION])
+    # In virtual time a rehearsal reads the count right after the request.
+    app.extensions[TALLY] = Tally(service.database, WRITTEN_EVERY_S if service.config.clock_path is None else 0.0)
+    app.after_request(_write_tally)
     app.register_error_handler(Refused, refuse)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(DataError, _data_error)
+    app.register_error_handler(OperationalError, _database_failed)
+    app.register_error_handler(PoolTimeout, _database_failed)
     app.register_error_handler(Exception, _internal_error)
 
 
@@ -97,6 +113,12 @@ def _data_error(_error: DataError) -> Response:
     return _problem(RefusalKind.BAD_REQUEST, HTTPStatus.BAD_REQUEST, "The request has a value that cannot be stored.")
 
 
+def _database_failed(error: OperationalError | PoolTimeout) -> Response:
+    """A database that went away, or is too slow: not the request's fault, and over one day."""
+    log.error("database_failed", exc_info=error)
+    return refuse(unavailable("the service cannot use its database just now; try again"))
+
+
 def _internal_error(error: Exception) -> Response:
     """What nobody foresaw: the trace goes to the service's log, the device learns only that it happened."""
     log.error("internal_error", exc_info=error)
@@ -116,14 +138,19 @@ def _problem(kind: RefusalKind, status: HTTPStatus, detail: str) -> Response:
 
 
 def _count(kind: RefusalKind) -> None:
-    """Counts a refusal; a database that fails must not turn a refusal into a failure."""
+    """Counts a refusal, where a flood reaches neither the log nor the database."""
     population = g.get("population", "")
     metrics.refused(kind)
     if kind is RefusalKind.TOO_MANY_REQUESTS:
-        return  # a flood must reach neither the log nor the database
+        return
     log_event("refused", kind=kind, population=population)
-    try:
-        with current_service().database.write() as connection:
-            count_refusal(connection, population, kind)
-    except SQLAlchemyError:
-        log.exception("refusal_not_counted")
+    _tally().count(population, kind)
+
+
+def _tally() -> Tally:
+    return cast(Tally, current_app.extensions[TALLY])
+
+
+def _write_tally(response: Response) -> Response:
+    _tally().write_if_due()
+    return response

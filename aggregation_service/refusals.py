@@ -17,6 +17,11 @@ class RefusalKind(StrEnum):
     WRONG_TOKEN = "wrong_token"  # noqa: S105
     DUPLICATE_REPORT = "duplicate_report"
     LATE_REPORT = "late_report"
+    WRONG_AGGREGATION = "wrong_aggregation"
+    WRONG_STAGE = "wrong_stage"
+    CHANGED_MESSAGE = "changed_message"
+    WRONG_GROUP_MESSAGE = "wrong_group_message"
+    GROUP_ENDED = "group_ended"
     UNKNOWN_ASSIGNMENT = "unknown_assignment"
     UNKNOWN_POPULATION = "unknown_population"
     UNKNOWN_FILE = "unknown_file"

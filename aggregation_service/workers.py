@@ -2,17 +2,18 @@
 
 gunicorn's own threaded worker gives a connection to a thread as soon as it is made, and waits there: for the first
 byte up to 5 s, for the rest of the head and the body for ever, and at the end up to 2 s in its event loop, where all
-other connections wait with it. Here instead the event loop gathers heads, which costs no thread; threads wait as
-`aggregation_service/patience.py` says; and the event loop, not anybody's waiting, closes connections.
+other connections wait with it. Here instead the event loop gathers heads and the bodies of messages, which costs no
+thread; threads wait for larger bodies, as `aggregation_service/patience.py` says; and the event loop, not anybody's
+waiting, closes connections.
 
-Where gunicorn itself speaks TLS, the handshake and the head are waited for in a thread, patiently.
+Where gunicorn itself speaks TLS, the handshake, the head and all bodies are waited for in a thread, patiently.
 """
 
 import errno
+import re
 import selectors
 import socket
 import time
-from collections import deque
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -23,11 +24,14 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from aggregation_service.logs import log, log_event
 from aggregation_service.patience import Patience, PatientSocket
+from protocol.messages import MAX_MESSAGE_BYTES
 
 MAX_HEAD_BYTES = 32 * 1024
-_CHUNK_BYTES = 8192
+_CHUNK_BYTES = 64 * 1024
 _LINGER_S = 2.0
-_MAX_DRAINED_BYTES = 256 * 1024
+_LINGER_BYTES_PER_S = 256 * 1024
+_MAX_DRAINED_BYTES = 32 * 1024 * 1024
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _WAITING = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED)
 
 _STATUS_OF_ERROR: dict[type[Exception], HTTPStatus] = {
@@ -39,10 +43,12 @@ _STATUS_OF_ERROR: dict[type[Exception], HTTPStatus] = {
 
 
 class PatientConnection(TConn):  # type: ignore[misc]
-    """A connection, the head of whose next request is gathered before a thread sees it.
+    """A connection, whose next request is gathered before a thread sees it: its head, and the body of a message.
 
     Attributes:
-      head: what the event loop received of the next request.
+      gathered: what the event loop received of the next request.
+      num_wanted: how many bytes it is to have; None until its head is complete.
+      is_late: whether they were waited for long enough.
       drained_bytes: what was thrown away since the last answer.
 
     """
@@ -50,16 +56,36 @@ class PatientConnection(TConn):  # type: ignore[misc]
     def __init__(self, cfg: Any, sock: PatientSocket, client: Any, server: Any, worker: "PatientWorker") -> None:
         super().__init__(cfg, sock, client, server)
         self._worker = worker
-        self.head = bytearray()
+        self.gathered = bytearray()
+        self.num_wanted: int | None = None
+        self.is_late = False
         self.drained_bytes = 0
 
     def init(self) -> None:
         """Runs in a thread before each request: makes the parser, and gives it what was gathered."""
         super().init()
         self.sock.renew()
-        if self.head:
-            self.parser.unreader.unread(bytes(self.head))
-            self.head.clear()
+        if self.is_late:
+            self.sock.hurry()
+        if self.gathered:
+            self.parser.unreader.unread(bytes(self.gathered))
+        self.gathered.clear()
+        self.num_wanted, self.is_late = None, False
+
+    def gather(self, received: bytes) -> bool:
+        """Takes what was received of the next request; returns whether that is all that a thread should not wait for.
+
+        The parser, which reads all of it again, is strict about lengths; here a wrong one costs time at most.
+        """
+        self.gathered += received
+        if self.num_wanted is None:
+            head, end, _body = self.gathered.partition(b"\r\n\r\n")
+            if not end:
+                return False
+            length = _LENGTH.search(head + b"\r\n")
+            num_bytes = 0 if length is None else int(length[1])
+            self.num_wanted = len(head) + len(end) + (num_bytes if num_bytes <= MAX_MESSAGE_BYTES else 0)
+        return len(self.gathered) >= self.num_wanted
 
     def close(self, graceful: bool = False) -> None:
         """Runs in the event loop, and never waits: a graceful close goes on there."""
@@ -72,7 +98,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.lingering: deque[PatientConnection] = deque()
+        self.lingering: set[PatientConnection] = set()
+        self._looks_at = 0.0
 
     def load_wsgi(self) -> None:
         """Makes the app, and learns from its configuration how patient to be."""
@@ -106,7 +133,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._await_head(conn)
 
     def on_pending_socket_readable(self, conn: PatientConnection, client: Any) -> None:
-        """Gathers; a thread gets the connection when the head is complete."""
+        """Gathers; a thread gets the connection when all is there that is worth waiting for here."""
         if not self.cfg.is_ssl:
             try:
                 received = conn.sock.recv_now(_CHUNK_BYTES)
@@ -114,29 +141,60 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 return
             except OSError:
                 received = b""
-            conn.head += received
-            if b"\r\n\r\n" not in conn.head:
-                if not received or len(conn.head) > MAX_HEAD_BYTES:
-                    self.pending_conns.remove(conn)
-                    too_long_or_cut = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if received else HTTPStatus.BAD_REQUEST
-                    self._give_up(conn, too_long_or_cut if conn.head else None)
-                return
+            had_head = conn.num_wanted is not None
+            if not conn.gather(received):
+                if conn.num_wanted is None:
+                    self._check_head(conn, has_ended=not received)
+                    return
+                if received:
+                    if not had_head:
+                        self._wait_longer(conn)
+                    return
         super().on_pending_socket_readable(conn, client)
 
+    def enqueue_req(self, conn: PatientConnection) -> None:
+        """Gives a connection to a thread; but first gathers the rest of a request that was sent along with the last."""
+        ahead = b"" if self.cfg.is_ssl or conn.parser is None else conn.parser.unreader.take_buffered()
+        if ahead and not conn.gather(ahead):
+            self._await_head(conn)
+        else:
+            super().enqueue_req(conn)
+
     def murder_pending(self) -> None:
-        """Ends what waited too long: for a head, with a word if one had begun, and for the other side to close."""
+        """Ends what waited too long: for a head, with a word if one had begun, and for the other side to close.
+
+        A request whose body waited too long goes to a thread as it is, which refuses it as any other.
+        """
         now = time.monotonic()
         sooner_s = 0.0 if self.alive else Patience.patience_s - _LINGER_S  # a worker that stops waits less
         while self.pending_conns and self.pending_conns[0].timeout - sooner_s <= now:
-            conn = self.pending_conns.popleft()
-            self._give_up(conn, HTTPStatus.REQUEST_TIMEOUT if conn.head else None)
-        while self.lingering and self.lingering[0].timeout <= now:
-            self._end_lingering(self.lingering[0])
+            conn = self.pending_conns[0]
+            if conn.num_wanted is not None:
+                conn.is_late = True
+                super().on_pending_socket_readable(conn, conn.sock)
+                continue
+            self.pending_conns.popleft()
+            self._give_up(conn, HTTPStatus.REQUEST_TIMEOUT if conn.gathered else None)
+        if now >= self._looks_at:
+            self._looks_at = now + _LINGER_S / 4
+            for conn in [each for each in self.lingering if each.timeout <= now]:
+                self._end_lingering(conn)
+
+    def handle_request(self, req: Any, conn: PatientConnection) -> bool:
+        """Answers a request, and lets the app say that it is the connection's last."""
+        conn.sock.on_close(req.force_close)
+        return bool(super().handle_request(req, conn))
+
+    def _keepalive_after(self, conn: PatientConnection, keepalive: bool) -> bool:
+        """Whether another request may follow: not after a body that nobody read and that has not come yet."""
+        conn.sock.hurry()
+        return bool(super()._keepalive_after(conn, keepalive))
 
     def linger(self, conn: PatientConnection) -> bool:
         """Sends the end of the stream, then throws away what comes until the other side has read and closed.
 
-        A connection closed with bytes unread is reset, and the answer may be lost with it.
+        A connection closed with bytes unread is reset, and the answer may be lost with it. It ends with the first
+        `_LINGER_S` of silence, or when it was slower than `_LINGER_BYTES_PER_S` for so long.
 
         Returns:
           Whether it will be closed later; False if the caller must close it now.
@@ -151,7 +209,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         except (OSError, ValueError, RuntimeError):  # gone already, or the event loop is
             return False
         conn.timeout = time.monotonic() + _LINGER_S
-        self.lingering.append(conn)
+        conn.drained_bytes = 0
+        self.lingering.add(conn)
         return True
 
     def handle_error(self, req: Any, client: Any, _addr: Any, exc: Exception) -> None:
@@ -172,6 +231,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
+    def _check_head(self, conn: PatientConnection, *, has_ended: bool) -> None:
+        """Ends a connection whose head is too long already, or will never be complete."""
+        if has_ended or len(conn.gathered) > MAX_HEAD_BYTES:
+            self.pending_conns.remove(conn)
+            status = HTTPStatus.BAD_REQUEST if has_ended else HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self._give_up(conn, status if conn.gathered else None)
+
+    def _wait_longer(self, conn: PatientConnection) -> None:
+        """Waits for the body as long again as it did for the head."""
+        self.pending_conns.remove(conn)
+        conn.timeout = time.monotonic() + Patience.patience_s
+        self.pending_conns.append(conn)
+
     def _give_up(self, conn: PatientConnection, status: HTTPStatus | None) -> None:
         """Ends a connection whose head never became complete."""
         self._forget(conn)
@@ -190,6 +262,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             received = b""
         conn.drained_bytes += len(received)
+        conn.timeout = min(conn.timeout + len(received) / _LINGER_BYTES_PER_S, time.monotonic() + _LINGER_S)
         if not received or conn.drained_bytes > _MAX_DRAINED_BYTES:
             self._end_lingering(conn)
 

@@ -8,7 +8,9 @@ from flask import Flask
 from aggregation_service.app import create_app
 from aggregation_service.config import load_config_of_environment
 from aggregation_service.logs import LogFormat, log_to_stderr
+from aggregation_service.problems import TALLY
 from aggregation_service.service import EXTENSION, Service
+from aggregation_service.tally import Tally
 
 
 def app() -> Flask:
@@ -24,4 +26,5 @@ def app() -> Flask:
     service = cast(Service, made.extensions[EXTENSION])
     service.thread.start()
     atexit.register(service.close)  # so that another worker may lead at once
+    atexit.register(cast(Tally, made.extensions[TALLY]).write)  # before that: what is registered last runs first
     return made

@@ -16,7 +16,7 @@ LONGEST_SLEEP_S = 60.0
 SHORTEST_SLEEP_S = 0.05
 REFRESH_EVERY_S = 24 * 3600.0
 
-_DULL = frozenset({Event.WAITING, Event.NOT_ELIGIBLE, Event.NO_CONSENT})
+_DULL = frozenset({Event.WAITING, Event.NOT_ELIGIBLE, Event.NO_CONSENT, Event.AWAITING_GROUP})
 _OWN_TROUBLE = (OSError, sqlite3.Error)
 
 _logger = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ class Daemon:
     def _look_for_release(self, outcome: Outcome) -> None:
         now = self._clock()
         due = outcome.event is Event.REPORTED or not 0 <= now - self._refreshed_at < REFRESH_EVERY_S
-        in_round = outcome.next_step_in_s == 0  # a round has a deadline, a release has not
+        # a round has a deadline, a release has not
+        in_round = outcome.next_step_in_s == 0 or outcome.event is Event.AWAITING_GROUP
         if self._refresh is None or not due or in_round or self._stop.is_set():
             return
         if not self._conditions.read().eligible:

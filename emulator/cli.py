@@ -15,18 +15,29 @@ _FOLDER = Path("reports/demo")
 @click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 26; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
+@click.option("--plain-updates", is_flag=True,
+              help="Let the service see each update, in place of secure aggregation.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
 @click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
               help="Processes that train devices.")  # fmt: skip
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=_FOLDER, show_default=True,
               help="Takes the report and the release.")  # fmt: skip
-def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int, workers: int, folder: Path) -> None:
+def demo(
+    *,
+    quick: bool,
+    rounds: int | None,
+    noise_multiplier: float,
+    plain_updates: bool,
+    seed: int,
+    workers: int,
+    folder: Path,
+) -> None:
     """The whole loop on real text, with a report at its end.
 
     Chat messages of some 600 people are split into donors, whose text counts as public, people with a device, and
     people who are held out. A model is pre-trained on the donors' text and then learns from the devices in federated
-    rounds: the real service, the real device runtime, real HTTP. The report tells what that did for its predictions,
-    what it cost, and what it protects.
+    rounds: the real service, the real device runtime, real HTTP, secure aggregation. The report tells what that did
+    for its predictions, what it cost, and what it protects.
 
     \b
     Examples:
@@ -46,10 +57,8 @@ def demo(*, quick: bool, rounds: int | None, noise_multiplier: float, seed: int,
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     console = Console()
-    if quick:
-        settings = quick_demo(rounds=rounds or 12, noise_multiplier=noise_multiplier)
-    else:
-        settings = full_demo(rounds=rounds or 26, noise_multiplier=noise_multiplier)
+    choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 26)
+    settings = choose(rounds=rounds or default_rounds, noise_multiplier=noise_multiplier, plain_updates=plain_updates)
     try:
         result = run_demo(settings, folder, seed=seed, num_workers=workers, console=console)
     except (ServiceStopped, TooFewRounds) as error:

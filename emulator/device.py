@@ -17,6 +17,7 @@ from device_runtime.conditions import Conditions
 from device_runtime.environment import DeviceEnvironment, new_session
 from device_runtime.rounds.agent import Agent, Enrolment
 from device_runtime.rounds.outcome import Outcome
+from device_runtime.rounds.secure_report import SessionMemory
 from device_runtime.typing_log import TypingLog
 from emulator.trace import Trace
 from protocol.manifest import decode_public_key
@@ -94,6 +95,9 @@ def run_step(
 ) -> StepResult:
     """Makes one step of a device's agent.
 
+    A session of secure aggregation lives in the memory of the process that began it: steps after training are to be
+    made by one and the same process.
+
     Args:
       world: the service and its population.
       device: which device.
@@ -118,7 +122,8 @@ def run_step(
         token=world.enrolment_token,
     )
     with _typing_log(device, now) as log:
-        outcome = Agent(environment, enrolment, log, _vocabulary(world.vocabulary_path)).step()
+        vocabulary = _vocabulary(world.vocabulary_path)
+        outcome = Agent(environment, enrolment, log, vocabulary, _memory(device.folder)).step()
     transfer_s = outcome.bytes_up / _UP_BYTES_PER_S + outcome.bytes_down / _DOWN_BYTES_PER_S
     elapsed_s = surroundings.clock() - now + transfer_s + _ROUND_TRIP_S
     return StepResult(outcome=outcome, elapsed_s=elapsed_s, tensorflow_loaded="tensorflow" in sys.modules)
@@ -152,6 +157,12 @@ class _Surroundings:
 
 def _typing_log(device: EmulatedDevice, now: float) -> TypingLog:
     return TypingLog(device.folder / "typing_log.sqlite", clock=lambda: now)
+
+
+@cache
+def _memory(_folder: Path) -> SessionMemory:
+    """What a device with this disk holds in memory from step to step."""
+    return SessionMemory()
 
 
 @cache

@@ -19,12 +19,15 @@ from typing import Any
 import simpy
 
 from aggregation_service.clock import set_file_clock
-from device_runtime.rounds.agent_state import Configured, StateFile
+from device_runtime.rounds.agent_state import Configured, StateFile, Trained, Waiting
 from device_runtime.rounds.outcome import Event
 from emulator.device import EmulatedDevice, StepResult, World, run_step
 
 Process = Generator[Any, Any, None]  # a simpy process yields events, which simpy does not type
-TrainingProcess = Generator[Any, Any, StepResult]
+TrainingProcess = Generator[Any, Any, tuple[StepResult, Event | None]]
+
+_SESSION = (Event.TRAINED, Event.ADVERTISED, Event.SHARED, Event.MASKED, Event.CONFIRMED)
+"""After any of these a device may be lost to the session of secure aggregation that it is in, or never comes to."""
 
 
 class TensorFlowOnDevice(Exception):
@@ -82,8 +85,8 @@ class Fleet:
           clock_path: the service's clock file.
           seed: of who vanishes when; whom the service selects does not follow it.
           vanish_rate: share of the devices that begin to train and never report; half are picked up while training,
-            half lose their connection before they can report. Production saw 0.06 to 0.10 (arXiv 1902.01046,
-            section 9).
+            half lose their connection before they can report, at any stage of secure aggregation. Production saw 0.06
+            to 0.10 (arXiv 1902.01046, section 9).
           num_workers: processes that train.
 
         Raises:
@@ -131,39 +134,50 @@ class Fleet:
 
     def _live(self, stage: "_Stage", device: EmulatedDevice) -> Process:
         """One device's life: asleep until its trace lets it act, then one step of its agent after the other."""
-        time = stage.time
+        time, lost_after = stage.time, None
         while (eligible_at := device.trace.next_eligible(time.now)) is not None:
             yield time.timeout(eligible_at - time.now)
             if self._is_configured(device):
-                result = yield from self._train(stage, device)
+                result, lost_after = yield from self._train(stage, device)
             else:
                 set_file_clock(self._clock_path, time.now)
                 result = stage.network.submit(run_step, self._world, device, now=time.now).result()
                 yield time.timeout(result.elapsed_s)
             stage.watched(result)
-            yield time.timeout(result.outcome.next_step_in_s)
+            lost = result.outcome.event is lost_after
+            yield time.timeout(self._remaining_deadline_s(device, time.now) if lost else result.outcome.next_step_in_s)
 
     def _train(self, stage: "_Stage", device: EmulatedDevice) -> TrainingProcess:
-        """Trains in a worker while other devices go on: a training run takes some time on any device."""
+        """Trains in a worker while other devices go on: a training run takes some time on any device.
+
+        Returns:
+          The result, and after which event the device loses its connection until the round is over; None if it stays.
+
+        """
         time = stage.time
         vanishes = self._generator.random() < self._vanish_rate
         picked_up = vanishes and self._generator.random() < 0.5
+        lost_after = self._generator.choice(_SESSION)
         after = self._generator.randrange(max(1, device.least_steps)) if picked_up else None
         least_s = device.seconds_per_step * (device.least_steps if after is None else after)
         future = stage.trainers.submit(run_step, self._world, device, now=time.now, picked_up_after_steps=after)
         yield time.timeout(least_s)
         result = future.result()
         yield time.timeout(max(0.0, result.elapsed_s - least_s))
-        if vanishes and not picked_up:
-            yield time.timeout(self._remaining_deadline_s(device, time.now))
-        return result
+        if not vanishes or picked_up:
+            return result, None
+        return result, lost_after if self._is_secure(device) else result.outcome.event
 
     def _is_configured(self, device: EmulatedDevice) -> bool:
         return isinstance(self._state_file(device).load().phase, Configured)
 
+    def _is_secure(self, device: EmulatedDevice) -> bool:
+        phase = self._state_file(device).load().phase
+        return isinstance(phase, Trained) and phase.is_secure
+
     def _remaining_deadline_s(self, device: EmulatedDevice, now: float) -> float:
         phase = self._state_file(device).load().phase
-        return phase.deadline.remaining_s(now) if hasattr(phase, "deadline") else 0.0
+        return 0.0 if isinstance(phase, Waiting) else phase.deadline.remaining_s(now)
 
     def _state_file(self, device: EmulatedDevice) -> StateFile:
         return StateFile(device.folder / self._world.population / "agent.json")

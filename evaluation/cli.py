@@ -75,7 +75,7 @@ _database_url = click.option(
 @click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True, help="Network.")
 @click.option("--repeats", type=click.IntRange(2, 1000), default=5, show_default=True, help="Rounds that count.")
 @click.option("--reports", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Of a round.")
-@click.option("--connections", type=click.IntRange(1, 256), default=16, show_default=True, help="At the same time.")
+@click.option("--connections", type=click.IntRange(1, 256), default=24, show_default=True, help="At the same time.")
 @click.option(
     "--format",
     "update_format",
@@ -103,6 +103,51 @@ def ingest(size: str, repeats: int, as_json: bool, **choices: Any) -> None:
         click.echo(msgspec.json.encode(result))
     else:
         runner.print_result(result, Console())
+
+
+@bench.command("secure-aggregation")
+@click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True, help="Network.")
+@click.option("--repeats", type=click.IntRange(2, 1000), default=5, show_default=True, help="Turns that count.")
+@click.option(
+    "--large-repeats", type=click.IntRange(1, 100), default=3, show_default=True, help="Sessions of 1,000 members."
+)
+@click.option(
+    "--flower-python",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Python of an environment with flwr; without it, one is made from requirements/flower.txt and kept.",
+)
+@click.option(
+    "--curve",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder; also measure groups of 32 to 4,096 members, and write table and picture there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def secure_aggregation(
+    size: str, flower_python: Path | None, curve: Path | None, as_json: bool, **repeats: int
+) -> None:
+    """Secure aggregation: what it costs a device, and the service against that of Flower's SecAgg+.
+
+    CPU seconds of processes with one thread. Fails if a session's sum is not that of its members' updates.
+
+    Example: keychorus bench secure-aggregation --repeats 5 --curve docs/images
+    """
+    from evaluation.bench.secure_aggregation import Choices, print_figures, run
+    from evaluation.bench.secure_curve import SIZES as GROUP_SIZES
+    from evaluation.bench.secure_curve import save_curve
+    from evaluation.bench.train_step import SIZES
+
+    choices = Choices(
+        vector_length=SIZES[size].num_weights,
+        curve_sizes=GROUP_SIZES if curve else (),
+        **repeats,
+    )
+    figures = run(choices, flower=flower_python, console=Console(stderr=True))
+    if curve:
+        save_curve(figures.curve, curve)
+    if as_json:
+        click.echo(msgspec.json.encode(figures))
+    else:
+        print_figures(figures, Console())
 
 
 @bench.command("check-ins")

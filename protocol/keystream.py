@@ -6,7 +6,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SEED_BYTES = 32
+MAX_READ_INTO = 1 << 16
 _NONCE = bytes(16)  # block counter and nonce: a key serves one stream only
+_ZEROS = memoryview(bytes(MAX_READ_INTO))
 
 
 class Keystream:
@@ -30,3 +32,14 @@ class Keystream:
     def read(self, size: int) -> bytes:
         """The next `size` bytes; reading in pieces gives what reading at once does."""
         return self._encryptor.update(bytes(size))
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Overwrites `buffer` with the next bytes; unlike `read`, it allocates nothing.
+
+        Raises:
+          ValueError: a buffer of more than `MAX_READ_INTO` bytes.
+
+        """
+        if buffer.nbytes > MAX_READ_INTO:
+            raise ValueError(f"a buffer must have at most {MAX_READ_INTO} bytes, got {buffer.nbytes}")
+        self._encryptor.update_into(_ZEROS[: buffer.nbytes], buffer)

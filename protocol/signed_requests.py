@@ -1,8 +1,9 @@
-"""Signed requests: which device sent a request, when, and that nobody changed it, by its Ed25519 key.
+"""Signed requests: which device sent a request to which service, when, and that nobody changed it, by its Ed25519 key.
 
 A request carries five headers: who (`Keychorus-Device`), when (`Keychorus-Time`), a nonce that is never used twice
-(`Keychorus-Nonce`), the body's SHA-256 (`Content-Digest`, RFC 9530) and the signature over these with method and path
-(`Keychorus-Signature`). RFC 9421 would allow more choices than two parties that know each other need.
+(`Keychorus-Nonce`), the body's SHA-256 (`Content-Digest`, RFC 9530) and the signature over these with method, path and
+the service's public key (`Keychorus-Signature`): a service that a device trusts cannot use its request at another one.
+RFC 9421 would allow more choices than two parties that know each other need.
 """
 
 import base64
@@ -16,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from protocol.errors import MalformedMessage, WrongSignature
+from protocol.manifest import encode_public_key
 
 SIGNATURE_DOMAIN = b"keychorus/request/v1\n"
 """Prefixed to what is signed, so that a request's signature can never pass for another message's."""
@@ -62,12 +64,21 @@ def sha256_hex(body: bytes) -> str:
 
 
 def sign_request(
-    key: Ed25519PrivateKey, *, method: str, path: str, body_sha256: str, device_id: str, at: int, nonce: str
+    key: Ed25519PrivateKey,
+    *,
+    service: Ed25519PublicKey,
+    method: str,
+    path: str,
+    body_sha256: str,
+    device_id: str,
+    at: int,
+    nonce: str,
 ) -> dict[str, str]:
     """Device: the headers that sign a request.
 
     Args:
       key: the device's.
+      service: the key that verifies the service's manifests.
       method: such as POST.
       path: as in `protocol.routes`, without the prefix of a proxy, with the query if there is one.
       body_sha256: of the exact body, `sha256_hex(b"")` without one.
@@ -79,7 +90,9 @@ def sign_request(
       MalformedMessage: a value that the service would refuse.
 
     """
-    signed = _signed_bytes(method=method, path=path, device_id=device_id, at=at, nonce=nonce, body_sha256=body_sha256)
+    signed = _signed_bytes(
+        service=service, method=method, path=path, device_id=device_id, at=at, nonce=nonce, body_sha256=body_sha256
+    )
     return {
         DEVICE_HEADER: device_id,
         TIME_HEADER: str(at),
@@ -106,18 +119,22 @@ def read_signature(headers: Mapping[str, str]) -> RequestSignature:
     )
 
 
-def verify_request(signature: RequestSignature, public_key: Ed25519PublicKey, *, method: str, path: str) -> None:
-    """Service: checks that `public_key` signed exactly this request.
+def verify_request(
+    signature: RequestSignature, public_key: Ed25519PublicKey, *, service: Ed25519PublicKey, method: str, path: str
+) -> None:
+    """Service: checks that `public_key` signed exactly this request, to the service of the public key `service`.
 
     Guarantees:
-      whoever changes the method, the path, the device, the time, the nonce or the body's digest is noticed. That the
-      body has this digest, that the time is near, and that the nonce is new, is for the caller to check.
+      whoever changes the service, the method, the path, the device, the time, the nonce or the body's digest is
+      noticed. That the body has this digest, that the time is near, and that the nonce is new, is for the caller to
+      check.
 
     Raises:
-      WrongSignature: signed by another key, or changed afterwards.
+      WrongSignature: signed by another key or for another service, or changed afterwards.
 
     """
     signed = _signed_bytes(
+        service=service,
         method=method,
         path=path,
         device_id=signature.device_id,
@@ -131,7 +148,9 @@ def verify_request(signature: RequestSignature, public_key: Ed25519PublicKey, *,
         raise WrongSignature("the request's signature is not by the device's key") from None
 
 
-def _signed_bytes(*, method: str, path: str, device_id: str, at: int, nonce: str, body_sha256: str) -> bytes:
+def _signed_bytes(
+    *, service: Ed25519PublicKey, method: str, path: str, device_id: str, at: int, nonce: str, body_sha256: str
+) -> bytes:
     """One line each. Only a path could hold a line break, and it is the only field of free form: no two requests
     share their bytes.
     """
@@ -141,7 +160,7 @@ def _signed_bytes(*, method: str, path: str, device_id: str, at: int, nonce: str
     _require(_SECONDS.fullmatch(str(at)) is not None, "at", "integer seconds since 1970")
     _require(_IDENTIFIER.fullmatch(nonce) is not None, "nonce", "32 hexadecimal digits")
     _require(_SHA256.fullmatch(body_sha256) is not None, "body_sha256", "64 hexadecimal digits")
-    lines = (method, path, device_id, str(at), nonce, body_sha256)
+    lines = (encode_public_key(service), method, path, device_id, str(at), nonce, body_sha256)
     return SIGNATURE_DOMAIN + "\n".join(lines).encode("utf-8", "surrogatepass")
 
 

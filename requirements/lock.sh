@@ -21,3 +21,4 @@ lock device
 lock service
 lock workstation
 lock simulation --overrides overrides.txt
+lock flower

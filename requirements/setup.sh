@@ -3,6 +3,9 @@
 #
 # Makes FOLDER a virtual environment with exactly the locked packages of ROLE (device, service, workstation or
 # simulation) and this project. Costs nothing when it is that already.
+#
+# The device and service roles get a copy of this checkout's project: what runs does not change before this is run
+# again, and needs no checkout. The other two work on the checkout itself.
 set -eu
 
 role=$1
@@ -23,8 +26,21 @@ case $role in
     *) fail "the role must be device, service, workstation or simulation, got '$role'" ;;
 esac
 
+case $role in
+    device | service) is_copy=yes ;;
+    *) is_copy=no ;;
+esac
+packages=$(for init in */__init__.py; do dirname "$init"; done)
+
+describe() {
+    pwd -P
+    cat "$lock" pyproject.toml
+    # shellcheck disable=SC2086  # names of packages have no spaces
+    [ $is_copy = no ] || find $packages -type f ! -name '*.pyc' -exec sha256sum {} + | LC_ALL=C sort
+}
+
 stamp=$folder/.keychorus-lock
-wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)
+wanted=$(describe | sha256sum | cut -d' ' -f1)
 [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ] || [ ! -x "$folder/bin/keychorus" ] || exit 0
 
 python=${PYTHON:-python3.11}
@@ -44,7 +60,17 @@ rm -f "$stamp"
 "$python" -m venv "$folder"
 "$folder/bin/python" -m pip install --disable-pip-version-check --no-deps --require-hashes -r "$lock" ||
     fail "the packages of $lock could not be installed (see pip's message above)"
-"$folder/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index --editable . ||
+if [ $is_copy = yes ]; then
+    # Elsewhere, for a build leaves files behind that the next one would install.
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    # shellcheck disable=SC2086
+    cp -R pyproject.toml README.md LICENSE $packages "$copy"
+    set -- --force-reinstall "$copy"
+else
+    set -- --editable .
+fi
+"$folder/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --no-index "$@" ||
     fail "the project itself could not be installed (see pip's message above)"
 # What runs on devices stays small: neither is needed once the role is installed.
 [ "$role" != device ] || "$folder/bin/python" -m pip uninstall --disable-pip-version-check --quiet --yes setuptools pip

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from protocol import routes
 from protocol.enrolment import Enrol
@@ -27,9 +27,10 @@ class SignedRequest:
 
 @dataclass
 class SigningDevice:
-    """One device of one population."""
+    """One device of one population of the service of a public key."""
 
     population: str
+    service: Ed25519PublicKey
     now: Callable[[], float] = time.time
     device_id: str = field(default_factory=lambda: secrets.token_hex(16))
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
@@ -38,6 +39,7 @@ class SigningDevice:
         """Signs any request."""
         signed = sign_request(
             self.key,
+            service=self.service,
             method=method,
             path=path,
             body_sha256=sha256_hex(body),

@@ -33,11 +33,13 @@ PACKAGES: dict[str, set[str]] = {
     | COMMAND_LINE,
     "aggregation_service": {"numpy", "msgspec", "cryptography", "flask", "werkzeug", "gunicorn"}
     | {"sqlalchemy", "alembic", "psycopg", "dp_accounting"}
-    | {"argon2", "flask_limiter", "flask_login", "flask_wtf", "wtforms", "jwt"}  # operators and attestation
+    | {"argon2", "flask_limiter", "limits", "flask_login", "flask_wtf", "wtforms", "jwt"}  # operators and attestation
     | {"prometheus_client", "pygal", "structlog"}
     | COMMAND_LINE,
     "model": {"numpy", "msgspec", "cryptography", "tensorflow", "wordfreq"} | COMMAND_LINE,
-    "evaluation": {"numpy", "msgspec", "tensorflow", "matplotlib", "jinja2", "chitchat_dataset"} | COMMAND_LINE,
+    "evaluation": {"numpy", "msgspec", "cryptography", "tensorflow", "matplotlib", "jinja2", "chitchat_dataset"}
+    | {"flwr"}  # in an environment of its own: a rival to measure against
+    | COMMAND_LINE,
     "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "tensorflow_federated", "ray"}
     | COMMAND_LINE,
     "keychorus": COMMAND_LINE,

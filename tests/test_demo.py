@@ -50,10 +50,15 @@ def test_the_report_has_what_it_promises(report):
 
 
 def test_devices_sent_whole_updates_and_fetched_checkpoints_once_a_round(report):
-    update = 4 * report["model"]["parameters"]
-    assert update < report["bytes"]["up_per_device_round"] < 2 * update
-    base, difference, training_graph = update / 2, update / 4, 150_000
+    weights = report["model"]["parameters"]
+    update = 12 / 8 * weights  # a value has 12 bits
+    assert update < report["bytes"]["up_per_device_round"] < 1.25 * update
+    base, difference, training_graph = 2 * weights, weights, 150_000
     assert difference < report["bytes"]["down_per_device_round"] < 1.1 * (base + difference + training_graph)
+
+
+def test_nobody_saw_a_single_update(report):
+    assert report["privacy"]["trust_mode"].startswith("central noise, secure aggregation")
 
 
 def test_some_devices_vanished(report):
@@ -65,8 +70,8 @@ def test_some_devices_vanished(report):
 def test_training_changed_the_model(report):
     held_out = report["accuracy"]["held_out"]
     assert held_out["federated"]["perplexity"] < held_out["pretrained"]["perplexity"]
-    for round_ in report["rounds"]:  # closed at the goal, or at the deadline with the minimum
-        assert 8 <= round_["reported"] <= min(10, round_["selected"])
+    for round_ in report["rounds"]:  # closed by the group that reached the goal, or at the deadline with the minimum
+        assert 8 <= round_["reported"] <= round_["selected"]
         assert round_["selected"] <= 13
 
 

@@ -38,7 +38,7 @@ def backup(folder: Path, config_path: Path) -> None:
       keychorus service backup /backups/keychorus-2027-03-01 --config /srv/keychorus/service.toml
     """
     with clear_errors(), _progress("database") as progress:
-        manifest = backups.backup(load_config(config_path), folder, progress)
+        manifest = backups.backup(load_config(config_path), folder, actor=machine_actor(), progress=progress)
     size = sum(entry.size_bytes for entry in manifest.files.values())
     click.echo(f"backed up to {folder}: {len(manifest.files)} files, {size / 1e6:.1f} MB")
 

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregation_service import audit as audit_log
+from aggregation_service import operations
 from aggregation_service.commands.shared import clear_errors, config_option
-from aggregation_service.config import create_session_key, load_config
+from aggregation_service.config import load_config
 from aggregation_service.operations.shared import opened
 from aggregation_service.operators import accounts
 from aggregation_service.operators.accounts import Role
@@ -188,10 +189,7 @@ def key_session(replace: bool, config_path: Path) -> None:
       keychorus service key session
     """
     with clear_errors():
-        path = load_config(config_path).session_key_path
-        if replace:
-            path.unlink(missing_ok=True)
-        create_session_key(path)
+        path = operations.make_session_key(load_config(config_path), replace=replace, actor=audit_log.machine_actor())
     click.echo(f"session key    {path}")
 
 

@@ -23,11 +23,16 @@ class _NumberOrNone(click.ParamType[Any]):
     name = "number|none"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        return _NONE if value == _NONE else float(click.FLOAT(value, param, ctx))
+        if value == _NONE:
+            return _NONE
+        number = float(click.FLOAT(value, param, ctx))
+        return int(number) if number.is_integer() else number
 
 
 def _policy_options(command: _F) -> _F:
     for option in (
+        click.option("--keep-checkpoints", type=_NumberOrNone(), help="See `population policy`."),
+        click.option("--gate-standard-errors", type=click.FloatRange(0, 10), help="See `population policy`."),
         click.option("--gate-margin", type=_NumberOrNone(), help="See `population policy`."),
         click.option("--epsilon-budget", type=_NumberOrNone(), help="See `population policy`."),
         click.option("--enrolment", type=click.Choice(_ENROLMENTS), help="See `population policy`."),
@@ -81,10 +86,13 @@ def population_policy(name: str, config_path: Path, **options: object) -> None:
     """Show a population's policy, or change what options name.
 
     \b
-    --enrolment       what a device must show to be enrolled
-    --epsilon-budget  training stops before the round that would exceed it; none: no bound
-    --gate-margin     top-1 recall by which a candidate must beat the current release to be released,
-                      0.001 is a tenth of a point; none: an operator decides
+    --enrolment             what a device must show to be enrolled
+    --epsilon-budget        training stops before the round that would exceed it; none: no bound
+    --gate-margin           top-1 recall by which a candidate must beat the current release to be released,
+                            0.001 is a tenth of a point; none: an operator decides
+    --gate-standard-errors  by so many standard errors of the noise more than that: 1.645 lets noise alone
+                            through once in 20 times; 0: as if there were no noise
+    --keep-checkpoints      newest model versions to keep, beside those of releases; none: all
 
     \b
     Example:

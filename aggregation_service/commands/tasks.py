@@ -10,6 +10,7 @@ import msgspec
 from aggregation_service import operations
 from aggregation_service.commands.shared import FILE, clear_errors, config_option
 from aggregation_service.config import load_config
+from aggregation_service.operations.aggregation import with_plain_updates, with_secure_aggregation
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum, ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from protocol.errors import MalformedMessage
@@ -39,6 +40,14 @@ def task() -> None:
 @click.option("--min-examples", default=1, show_default=True, help="Examples a device must hold.")
 @click.option("--selection-timeout-s", default=600.0, show_default=True, help="Seconds in which a cohort must gather.")
 @click.option("--report-deadline-s", default=600.0, show_default=True, help="Seconds a selected device has to report.")
+@click.option("--gather-s", default=30.0, show_default=True, help="Seconds a device waits for a group to fill.")
+@click.option("--stage-timeout-s", default=60.0, show_default=True, help="Seconds a group waits for who is silent.")
+@click.option(
+    "--secure-aggregation/--plain-updates",
+    "secure",
+    default=None,
+    help="Whether the service learns sums only. Without either: as the plan says, or if it can be.",
+)
 @click.option(
     "--server-optimizer",
     type=click.Choice(list(_OPTIMIZERS)),
@@ -61,6 +70,7 @@ def task_create(
     vocabulary_path: Path | None,
     config_path: Path,
     server_optimizer: str,
+    secure: bool | None,
     **settings: Any,
 ) -> None:
     """Give a population something to train; the task before ends, and its open round is abandoned.
@@ -76,17 +86,57 @@ def task_create(
         plan = _read_plan(plan_path)
         weights = None if checkpoint_path is None else decode_checkpoint(checkpoint_path.read_bytes(), plan.tensors)
         of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
+        parameters = msgspec.convert(settings, RoundParameters)
+        plan = _choose_aggregation(plan, parameters, secure=secure)
         version = operations.create_task(
             load_config(config_path),
             population=population_name,
             plan=plan,
             training_graph=graph_path.read_bytes(),
             checkpoint=weights,
-            parameters=msgspec.convert(settings, RoundParameters),
+            parameters=parameters,
             optimizer=_make_optimizer(server_optimizer, of_server),
             vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
-    click.echo(f"{population_name} trains from model version {version}")
+    click.echo(f"{population_name} trains from model version {version}, {_describe(plan)}")
+
+
+@task.command("end")
+@click.argument("population_name", metavar="POPULATION")
+@config_option
+def task_end(*, population_name: str, config_path: Path) -> None:
+    """End the task whose round is next: an evaluation if one runs, else the training; its open round is abandoned.
+
+    The model stays, and what was spent stays spent. `task create` without a checkpoint goes on from the newest weights.
+
+    \b
+    Example:
+      keychorus service task end en-gb
+    """
+    with clear_errors():
+        task_id = operations.end_task(load_config(config_path), population_name)
+    click.echo(f"task {task_id} of {population_name} has ended")
+
+
+def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool | None) -> Plan:
+    """Secure aggregation is the default; who does not ask for it has plain updates where cohorts are too small."""
+    if secure is False:
+        return with_plain_updates(plan)
+    try:
+        return with_secure_aggregation(plan, parameters)
+    except operations.OperationError as error:
+        if secure:
+            raise
+        click.echo(f"plain updates: {error}")
+        return plan
+
+
+def _describe(plan: Plan) -> str:
+    secure = plan.secure_aggregation
+    if secure is None:
+        return "with plain updates"
+    members = f"{secure.min_members} to {secure.max_members} devices"
+    return f"with secure aggregation in groups of {members}, {secure.value_bits} bits a value"
 
 
 def _make_optimizer(kind: str, options: dict[str, float | None]) -> ServerOptimizer:

@@ -39,7 +39,7 @@ def exceeds_budget(connection: Connection, task: Task, *, participations: int, d
         num_reports=1,
         max_participations=participations,
         noise_multiplier=privacy.noise_multiplier,
-        l2_clip_norm=privacy.l2_clip_norm,
+        l2_clip_norm=task.plan.l2_sensitivity,
     )
     return spent_on_worst_device([*books.list_events(connection, task.population), release], delta).epsilon > budget
 

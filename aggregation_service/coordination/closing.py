@@ -72,7 +72,9 @@ def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumAr
     if taken.num_updates != record.state.reported:
         raise CloseError(f"the sums must hold {record.state.reported} reports, got {taken.num_updates}")
     privacy = record.task.plan.privacy
-    return noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=privacy.l2_clip_norm)
+    # One device moves the sum by this much at most: the clipping norm, or a little more where updates are rounded.
+    sensitivity = record.task.plan.l2_sensitivity
+    return noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=sensitivity)
 
 
 def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenSum:
@@ -123,7 +125,8 @@ def _event(record: RoundRecord) -> GaussianSumReleased:
         num_reports=record.state.reported,
         max_participations=record.max_participations,
         noise_multiplier=privacy.noise_multiplier,
-        l2_clip_norm=privacy.l2_clip_norm,
+        l2_clip_norm=record.task.plan.l2_sensitivity,
+        secure_aggregation=record.task.plan.secure_aggregation is not None,
     )
 
 

@@ -9,7 +9,7 @@ thread (`running`) does that.
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,8 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from aggregation_service.clock import Clock, FileClock
 from aggregation_service.coordination.ingest import Ingest, Upload
 from aggregation_service.coordination.leading import Leader, LeaderSettings
+from aggregation_service.coordination.secure.members import Members
 from aggregation_service.coordination.steering import Steering
 from aggregation_service.coordination.tickets import Ticket, check_ticket, token_sha256
+from aggregation_service.coordination.troubles import Troubles
 from aggregation_service.identity import nonces
 from aggregation_service.identity.caller import Caller
 from aggregation_service.logs import log, log_event
@@ -36,8 +38,17 @@ from protocol.messages import CheckIn, CheckInAnswer, ComeBack, Receipt, Selecte
 from protocol.plan import Plan
 from protocol.update import read_update
 
-_NONCES_KEPT_S = 60.0
-"""Expired nonces are deleted this often."""
+_TIDIED_EVERY_S = 60.0
+"""Expired nonces, old checkpoints and files that nothing names are deleted this often."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Look:
+    """What a check-in finds, all in one transaction: the open round and what it decides, or else the running task."""
+
+    record: RoundRecord | None = None
+    decision: Round | TurnedAway | None = None
+    task: Task | None = None
 
 
 class Coordinator:
@@ -62,10 +73,12 @@ class Coordinator:
         self._ingest = Ingest(database, clock)
         self._leader = Leader(database, clock, leadership, self._ingest, settings)
         self._steering = Steering(database, clock, jitter)
+        self._troubles = Troubles()
+        self.secure = Members(database, clock, self._steering, self.advance)
         # In virtual time nothing happens between two requests but what they do themselves, so they wait for each other.
         # In real time a device need not wait for a round that closes: the next poll finds whatever is due.
         self._waits = isinstance(clock, FileClock)
-        self._nonces_kept_until = 0.0
+        self._tidied_until = 0.0
 
     @property
     def leads(self) -> bool:
@@ -80,22 +93,19 @@ class Coordinator:
 
         """
         caller.check_device(message.device_id)
-        self.advance(population)
+        self.catch_up(population)
         with self._database.read() as connection:
-            record = rounds.find_open_round(connection, population)
-            task = None if record is not None else models.active_task(connection, population)
-            decision = None if record is None else self._decide(connection, record, message)
-        if isinstance(decision, Round):
-            selected = self._try_to_select(population, message, caller)
-            if isinstance(selected, Selected):
-                return selected
-            record, decision = selected
-        else:
-            with self._database.write() as connection:
-                self._note_seen(connection, population, message, caller)
-        if record is None or decision is None:
-            return self._no_round(task)
-        return self._turn_away(record.task, decision, message.device_id)
+            look = self._look(connection, population, message)
+        with self._database.write() as connection:
+            if isinstance(look.decision, Round):  # decided again: what was free a moment ago may be taken now
+                lock_population(connection, population)
+                look = self._look(connection, population, message)
+            self._note_seen(connection, population, message, caller)
+            if look.record is not None and isinstance(look.decision, Round):
+                return self._select(connection, replace(look.record, state=look.decision), message.device_id)
+        if look.record is None or not isinstance(look.decision, str):
+            return self._no_round(look.task)
+        return self._turn_away(look.record.task, look.decision, message.device_id)
 
     def population_of(self, round_id: str) -> str:
         """The population that a round belongs to.
@@ -117,7 +127,6 @@ class Coordinator:
           Refused: unknown assignment, wrong token, another device's assignment, reported already, or too late.
 
         """
-        self.advance(self.population_of(round_id))
         with self._database.read() as connection:
             return check_ticket(
                 connection,
@@ -153,12 +162,31 @@ class Coordinator:
             wait_s = self._steering.until_round_s(record.task)
         return Receipt(assignment_id=ticket.assignment.id, reconnect_after_s=wait_s)
 
+    def catch_up(self, population: str) -> None:
+        """In virtual time, where this process leads: `advance`, so that a request observes done what is due.
+
+        In real time the thread does it, within a fraction of a second, and no request need ask first.
+        """
+        if self._waits:
+            self.advance(population)
+
     def advance(self, population: str) -> None:
-        """Where this process leads: does whatever is due in the population, so that a request observes it done."""
-        self._leader.advance(population, wait=self._waits)
+        """Where this process leads: does whatever is due in the population.
+
+        Guarantees:
+          Raises nothing: a device must not suffer from what the leader cannot do, which is logged.
+        """
+        if self._troubles.is_waiting(population) and not self._waits:
+            return
+        try:
+            self._leader.advance(population, wait=self._waits)
+        except Exception as error:
+            self._troubles.note_failure(population, error)
+        else:
+            self._troubles.note_success(population)
 
     def tick(self) -> bool:
-        """Leads, if nobody else does: does whatever is due in every population.
+        """Leads, if nobody else does: does whatever is due in every population, but those that must wait (`Troubles`).
 
         Returns:
           Whether this process leads.
@@ -168,23 +196,42 @@ class Coordinator:
 
         """
         self._ingest.forget_ended()
+        self.secure.forget_ended()
         if not self._leader.take_lead():
             return False
-        self._forget_nonces()
         with self._database.read() as connection:
             names = models.list_populations(connection)
         for name in names:
-            try:
-                self._leader.advance(name)
-            except SQLAlchemyError:
-                raise
-            except Exception as error:  # what is wrong with one population must not stop the others
-                log.error("population_not_advanced", exc_info=error, extra={"values": {"population": name}})
+            if not self._troubles.is_waiting(name):
+                self._lead(name)
+        self._tidy()
         return True
 
     def close(self) -> None:
         """Lets another process lead."""
         self._leader.step_down()
+
+    def _lead(self, population: str) -> None:
+        """Does what is due in a population; what is wrong with one must not stop the others.
+
+        Raises:
+          SQLAlchemyError: the database failed, and so for all.
+
+        """
+        try:
+            self._leader.advance(population)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            self._troubles.note_failure(population, error)
+        else:
+            self._troubles.note_success(population)
+
+    def _look(self, connection: Connection, population: str, message: CheckIn) -> _Look:
+        record = rounds.find_open_round(connection, population)
+        if record is None:
+            return _Look(task=models.active_task(connection, population))
+        return _Look(record=record, decision=self._decide(connection, record, message))
 
     def _decide(self, connection: Connection, record: RoundRecord, message: CheckIn) -> Round | TurnedAway:
         candidate = Candidate(
@@ -194,21 +241,6 @@ class Coordinator:
         )
         separation_s = record.task.plan.privacy.minimum_separation_s
         return decide_check_in(record.state, candidate, minimum_separation_s=separation_s, now=self._clock.now())
-
-    def _try_to_select(
-        self, population: str, message: CheckIn, caller: Caller
-    ) -> Selected | tuple[RoundRecord | None, TurnedAway | None]:
-        """Decides again, with the population locked; what was free a moment ago may be taken now."""
-        with self._database.write() as connection:
-            lock_population(connection, population)
-            self._note_seen(connection, population, message, caller)
-            record = rounds.find_open_round(connection, population)
-            if record is None:
-                return None, None
-            decision = self._decide(connection, record, message)
-            if isinstance(decision, Round):
-                return self._select(connection, replace(record, state=decision), message.device_id)
-            return record, decision
 
     def _select(self, connection: Connection, record: RoundRecord, device_id: str) -> Selected:
         now, token = self._clock.now(), secrets.token_hex(32)
@@ -249,12 +281,20 @@ class Coordinator:
                 last = books.last_selected_at(connection, task.population, device_id)
         return ComeBack(reconnect_after_s=self._steering.reconnect_after_s(task, last), reason=reason)
 
-    def _forget_nonces(self) -> None:
+    def _tidy(self) -> None:
+        """Deletes what nobody needs; what is much over several ticks, so that rounds need not wait for it."""
         now = self._clock.now()
-        if now >= self._nonces_kept_until:
-            self._nonces_kept_until = now + _NONCES_KEPT_S
-            with self._database.write() as connection:
-                nonces.forget_expired(connection, now)
+        if now < self._tidied_until:
+            return
+        with self._database.write() as connection:
+            nonces.forget_expired(connection, now)
+        try:
+            has_more = self._leader.prune()
+        except Exception as error:  # no round needs what is deleted, nor the deletion
+            log.error("not_pruned", exc_info=error)
+            has_more = False
+        if not has_more:
+            self._tidied_until = now + _TIDIED_EVERY_S
 
 
 def _clip(payload: bytes, plan: Plan) -> ClippedUpdate:

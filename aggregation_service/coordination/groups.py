@@ -13,7 +13,7 @@ ResultT = TypeVar("ResultT")
 LINGER_S = 0.25
 """How long a group waits at most, in real time, for items that are on their way, so that they share it."""
 
-REST = 1.0
+REST = 0.5
 """How long after a commit the next begins at the earliest, as a share of the time it took. A crowd's next items, which
 are still on the network then, come to share it; where there is no crowd nobody comes so soon."""
 

@@ -18,9 +18,13 @@ from aggregation_service.coordination.closing import close_round
 from aggregation_service.coordination.ingest import Ingest
 from aggregation_service.coordination.opening import is_current, make_standing_round
 from aggregation_service.coordination.sealing import RoundKey
+from aggregation_service.coordination.secure.leading import GroupLeader, fail_sealed_groups, groups_under_way
 from aggregation_service.logs import log, log_event
+from aggregation_service.pruning import prune
+from aggregation_service.releases.publishing import Signer
+from aggregation_service.rounds.groups import GroupFailure
 from aggregation_service.rounds.state import AbandonReason, Phase, advance
-from aggregation_service.storage import models, rounds
+from aggregation_service.storage import models, rounds, secure_groups
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.leadership import Deposed, Leadership
 from aggregation_service.storage.locks import lock_population
@@ -41,6 +45,7 @@ class Leader:
     Guarantees:
       A round whose key was lost with the process that held it is abandoned in the open if it has reports, and given a
       new key if it has none. A close that fails is abandoned in the open, too; what it spent is in the ledger.
+      A round's key is forgotten once `advance` finds that the round is over, whoever ended it.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Leader:
         self._leadership = leadership
         self._ingest = ingest
         self._settings = settings
+        self._groups = GroupLeader(database, clock, self._coordinating)
         self._lock = threading.RLock()
         self._keys: dict[str, RoundKey] = {}  # by population, which has one open round
 
@@ -86,6 +92,7 @@ class Leader:
         if not self.leads or not self._lock.acquire(blocking=wait):
             return
         try:
+            self._groups.advance(population, self._key_of, unmask=wait)
             closing = self._step(population)
             if closing is not None:
                 self._close(closing)
@@ -96,11 +103,29 @@ class Leader:
         finally:
             self._lock.release()
 
+    def prune(self) -> bool:
+        """Where this process leads: deletes some of what nobody needs; returns whether there may be more.
+
+        Raises:
+          MalformedMessage: as `pruning.prune`.
+
+        """
+        if not self.leads:
+            return False
+        try:
+            return prune(self._database, self._leadership.check, self._clock.now())
+        except Deposed:
+            self._forget_keys()
+            return False
+
     def _step(self, population: str) -> RoundRecord | None:
         """Moves the population's round on in one transaction; returns it if its sums are to be taken now."""
         now = self._clock.now()
         with self._database.read() as connection:
-            if not self._is_due(connection, population, now):
+            record = rounds.find_open_round(connection, population)
+            if record is None:
+                self._keys.pop(population, None)
+            if not self._is_due(connection, population, record, now):
                 return None
         with self._coordinating(population) as connection:
             record = rounds.find_open_round(connection, population)
@@ -110,15 +135,16 @@ class Leader:
                 return None
         return record if record.state.phase is Phase.CLOSING else None
 
-    def _is_due(self, connection: Connection, population: str, now: float) -> bool:
+    def _is_due(self, connection: Connection, population: str, record: RoundRecord | None, now: float) -> bool:
         """Whether there is anything to write: the question of every poll, asked without any lock."""
-        record = rounds.find_open_round(connection, population)
         if record is None:
             return models.active_task_id(connection, population) is not None
         if record.state.is_standing and not is_current(connection, record):
             return True
         is_closing = record.state.phase is Phase.CLOSING
-        return is_closing or self._key_of(record) is None or advance(record.state, now) != record.state
+        if is_closing or self._key_of(record) is None:
+            return True
+        return advance(record.state, now, groups_under_way=groups_under_way(connection, record)) != record.state
 
     def _move(self, connection: Connection, record: RoundRecord, now: float) -> RoundRecord | None:
         """Applies what is due; returns the round as it is then, None if it is over."""
@@ -130,10 +156,11 @@ class Leader:
                 self._abandon(connection, record, AbandonReason.KEY_LOST, now)
                 return None
             record = replace(record, sealing_key=self._new_key(record.population))
+            fail_sealed_groups(connection, record, now)
         elif record.state.phase is Phase.CLOSING:  # this process began to close it, and did not get through
             self._abandon(connection, record, AbandonReason.CLOSE_FAILED, now)
             return None
-        state = advance(record.state, now)
+        state = advance(record.state, now, groups_under_way=groups_under_way(connection, record))
         if state.abandoned_because is not None:
             self._abandon(connection, record, state.abandoned_because, state.ended_at or now)
             return None
@@ -142,6 +169,8 @@ class Leader:
             return None
         record = replace(record, state=state)
         rounds.save_round(connection, record)
+        if state.phase is Phase.CLOSING:
+            secure_groups.end_all(connection, record.id, GroupFailure.ROUND_OVER, now)
         return record
 
     def _make_round(self, connection: Connection, population: str, now: float) -> None:
@@ -167,10 +196,10 @@ class Leader:
     def _close(self, record: RoundRecord) -> None:
         """Closes a round. A failure is logged, and the round left as it is, for `_step` to abandon."""
         self._ingest.forget(record.id)
+        key, fence = self._keys[record.population], self._leadership.check
+        signer = Signer(key=self._settings.signing_key, delta=self._settings.privacy_delta)
         try:
-            close_round(
-                self._database, record, self._keys[record.population], self._leadership.check, self._clock.now()
-            )
+            close_round(self._database, record, key, fence=fence, signer=signer, now=self._clock.now())
         except Deposed:
             raise
         except Exception as error:  # full disks, lost connections, weights that overflow: all end this round alone

@@ -2,9 +2,9 @@
 
 import threading
 import time
+from typing import Protocol
 
 from aggregation_service import metrics
-from aggregation_service.coordination.coordinator import Coordinator
 from aggregation_service.logs import log
 
 POLL_S = 0.2
@@ -14,10 +14,22 @@ CANDIDATE_POLL_S = 1.0
 """How often others try to take the lead: a leader that dies is replaced well within 10 s."""
 
 
+LONGEST_WAIT_S = 3.0
+"""Failures in a row double the wait to this: a database that is back is found again well within 10 s, too."""
+
+
+class Ticking(Protocol):
+    """What the thread needs of a coordinator."""
+
+    def tick(self) -> bool:
+        """Does what is due, and returns whether this process leads."""
+        ...
+
+
 class CoordinatorThread:
     """Calls `tick` until it is stopped. Survives whatever fails: a database that is gone now comes back."""
 
-    def __init__(self, coordinator: Coordinator, poll_s: float = POLL_S, candidate_poll_s: float = CANDIDATE_POLL_S):
+    def __init__(self, coordinator: Ticking, poll_s: float = POLL_S, candidate_poll_s: float = CANDIDATE_POLL_S):
         self._coordinator = coordinator
         self._poll_s = poll_s
         self._candidate_poll_s = candidate_poll_s
@@ -42,18 +54,17 @@ class CoordinatorThread:
             self._thread.join()
 
     def _run(self) -> None:
-        failing = False
+        failures = 0
         while not self._stopping.is_set():
-            wait_s = self._candidate_poll_s
             try:
                 leads = self._coordinator.tick()
-                if leads:
-                    wait_s = self._poll_s
+                wait_s = self._poll_s if leads else self._candidate_poll_s
                 self._looked_at = time.monotonic()
                 metrics.coordinator_looked(is_leader=leads)
-                failing = False
+                failures = 0
             except Exception as error:  # nobody else would start it again
-                if not failing:  # an outage is told once, not every second
+                if not failures:  # an outage is told once, not every second
                     log.error("coordinator_failed", exc_info=error)
-                failing = True
+                wait_s = min(self._candidate_poll_s * 2**failures, LONGEST_WAIT_S)
+                failures = min(failures + 1, 16)  # no more is needed, and larger powers are no floats
             self._stopping.wait(wait_s)

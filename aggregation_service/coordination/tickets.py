@@ -31,7 +31,8 @@ def check_ticket(
     """Checks that a report would be welcome.
 
     Raises:
-      Refused: unknown assignment, wrong token, another device's assignment, reported already, or too late.
+      Refused: unknown assignment, wrong token, another device's assignment, a plan that wants secure aggregation,
+        reported already, or too late.
 
     """
     assignment = rounds.find_assignment(connection, round_id, assignment_id)
@@ -41,6 +42,8 @@ def check_ticket(
     if not hmac.compare_digest(token_sha256(token), assignment.token_sha256):
         raise Refused(RefusalKind.WRONG_TOKEN, "the token is not this assignment's")
     caller.check_device(assignment.device_id)
+    if record.task.plan.secure_aggregation is not None:
+        raise Refused(RefusalKind.WRONG_AGGREGATION, "the round's plan wants secure aggregation, not plain reports")
     if assignment.reported:
         raise duplicate()
     state = record.state

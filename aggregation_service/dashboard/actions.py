@@ -8,7 +8,7 @@ from collections.abc import Callable
 from flask import Blueprint, abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
-from aggregation_service.dashboard.frame import frame, show
+from aggregation_service.dashboard.frame import MAX_NUMBER, frame, read_number, show
 from aggregation_service.dashboard.views.releases import find_release, find_rollback
 from aggregation_service.operations.releases import publish_candidate, rollback_release, set_rollout
 from aggregation_service.operations.shared import OperationError
@@ -21,7 +21,7 @@ blueprint = Blueprint("actions", __name__, url_prefix="/dashboard")
 frame(blueprint)
 
 _POPULATION = "/populations/<name>"
-_RELEASE = f"{_POPULATION}/releases/<int:release_id>"
+_RELEASE = f"{_POPULATION}/releases/<int(max={MAX_NUMBER}):release_id>"
 
 
 @blueprint.get(f"{_POPULATION}/end-task")
@@ -74,7 +74,9 @@ def ask_rollback(name: str) -> str:
 @require_role("operator")
 def roll_back(name: str) -> ResponseReturnValue:
     """Withdraws the newest releases and offers an earlier one again."""
-    target = request.form.get("to", type=int)
+    target = read_number(request.form, "to")
+    if target is None:  # not the one that the operator was asked about
+        abort(400)
 
     def act() -> str:
         made = rollback_release(current_service().config, population=name, to=target, actor=current_operator().name)
@@ -121,7 +123,7 @@ def publish(name: str, release_id: int) -> ResponseReturnValue:
 @require_role("operator")
 def roll_out(name: str, release_id: int) -> ResponseReturnValue:
     """Sets the part of the devices that a release is offered to."""
-    percent = request.form.get("percent", type=int)
+    percent = read_number(request.form, "percent")
     if percent is None:
         abort(400)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aggregation_service.dashboard.drawing import Bar, Line, StackedBar, Style, etree
 from aggregation_service.dashboard.figures import counted, duration, epsilon, number, percent, size
-from aggregation_service.dashboard.views.rounds import RoundView
+from aggregation_service.dashboard.views.rounds import PHASES_LOST_IN, RoundView
 
 ABANDONED = "✕"
 """Stands under a round that has no result."""
@@ -35,14 +35,23 @@ _Writer = Callable[[float], str]
 
 
 def cohorts(rounds: Sequence[RoundView]) -> str:
-    """Devices in each round by how far they came: reported, still at work, lost, or in a round without result."""
+    """Devices in each round: reported, still at work, dropped out, or in a round without result."""
     chart = StackedBar(**_LAYOUT, value_formatter=number)
     _add(chart, rounds, "reported", [0 if found.is_abandoned else found.reported for found in rounds], number)
     _add(chart, rounds, "still at work", [found.waiting for found in rounds], number)
-    _add(chart, rounds, "lost", [0 if found.is_abandoned else found.lost for found in rounds], number)
+    dropped_out = [0 if found.is_abandoned else found.drop_outs.total for found in rounds]
+    _add(chart, rounds, "dropped out", dropped_out, number)
     _add(chart, rounds, "selected in vain", [found.selected if found.is_abandoned else 0 for found in rounds], number)
     abandoned = sum(found.is_abandoned for found in rounds)
     return _render(chart, rounds, f"Devices in {counted(len(rounds), 'round')}, {abandoned} of them abandoned")
+
+
+def drop_outs(rounds: Sequence[RoundView]) -> str:
+    """Devices of each round that were selected and are not in its result, by the phase that they came to."""
+    chart = StackedBar(**_LAYOUT, value_formatter=number)
+    for phase, name in PHASES_LOST_IN.items():
+        _add(chart, rounds, name, [found.drop_outs.by_phase[phase] for found in rounds], number)
+    return _render(chart, rounds, f"Devices that dropped out of {counted(len(rounds), 'round')}, by phase")
 
 
 def durations(rounds: Sequence[RoundView]) -> str:

@@ -3,10 +3,14 @@
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, url_for
+from werkzeug.datastructures import MultiDict
 
 from aggregation_service.dashboard import errors, figures
 from aggregation_service.operators.access import current_operator
 from aggregation_service.operators.accounts import Role
+
+MAX_NUMBER = 2**31 - 1
+"""The largest number that the databases' columns of ids and numbers hold: a larger one names nothing."""
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -38,6 +42,13 @@ def show(template: str, **shown: Any) -> str:
         logout_address=url_for("operators.logout"),
         **shown,
     )
+
+
+def read_number(values: MultiDict[str, str], name: str) -> int | None:
+    """A number in a query or a form; None if there is none by this name, or it is not one from 0 to `MAX_NUMBER`."""
+    text = values.get(name, "")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_NUMBER))
+    return int(text) if is_number and int(text) <= MAX_NUMBER else None
 
 
 def _add_headers(response: Response) -> Response:

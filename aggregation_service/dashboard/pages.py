@@ -7,11 +7,22 @@ from flask import Blueprint, abort, request
 from sqlalchemy import Connection
 
 from aggregation_service.dashboard import charts, figures
-from aggregation_service.dashboard.frame import frame, show
-from aggregation_service.dashboard.views import budget, devices, populations, recall, releases, rounds, tasks, trail
+from aggregation_service.dashboard.frame import MAX_NUMBER, frame, read_number, show
+from aggregation_service.dashboard.views import (
+    budget,
+    devices,
+    groups,
+    populations,
+    recall,
+    releases,
+    rounds,
+    tasks,
+    trail,
+)
 from aggregation_service.operators.access import require_role
 from aggregation_service.service import clock_of, current_service
 from aggregation_service.storage.books import list_refusals
+from aggregation_service.storage.leadership import newest_holder
 from aggregation_service.storage.models import has_population
 
 blueprint = Blueprint(
@@ -28,7 +39,8 @@ def overview() -> str:
     now = clock_of(service.config).now()
     with service.database.read() as connection:
         found = populations.read_all(connection, service.config.privacy_delta, now)
-    return show("overview.html", section="populations", populations=found, now=now)
+        holder = newest_holder(connection)
+    return show("overview.html", section="populations", populations=found, holder=holder, now=now)
 
 
 @blueprint.get("/populations/<name>")
@@ -37,23 +49,27 @@ def population_page(name: str) -> str:
     """One population: its rounds, charts, releases, devices, tasks."""
     service = current_service()
     now = clock_of(service.config).now()
+    before = read_number(request.args, "before")
     with service.database.read() as connection:
         _require(connection, name)
         population = populations.read_population(connection, name, service.config.privacy_delta, now)
         shown: dict[str, Any] = {
             "population": population,
-            "page": rounds.read_page(connection, name, request.args.get("before", type=int)),
+            "page": rounds.read_page(connection, name, before),
             "charts": _charts(rounds.newest(connection, name), population.budget),
+            "groups": groups.read_groups(connection, name),
             "devices": devices.read_devices(connection, name, now),
             "releases": releases.list_releases(connection, name),
             "rollback": releases.find_rollback(connection, name),
             "tasks": tasks.list_tasks(connection, name),
             "refusals": sorted(list_refusals(connection, name).items(), key=lambda pair: -pair[1]),
         }
+    if before is not None and not shown["page"].rounds:
+        abort(404)
     return show("population.html", section="populations", now=now, **shown)
 
 
-@blueprint.get("/populations/<name>/releases/<int:release_id>")
+@blueprint.get(f"/populations/<name>/releases/<int(max={MAX_NUMBER}):release_id>")
 @require_role("viewer")
 def release_page(name: str, release_id: int) -> str:
     """A release and its privacy statement."""
@@ -71,9 +87,11 @@ def release_page(name: str, release_id: int) -> str:
 def audit_log() -> str:
     """The audit log, and whether its chain holds."""
     service = current_service()
-    before = request.args.get("before", type=int)
+    before = read_number(request.args, "before")
     with service.database.read() as connection:
         found = trail.read_trail(connection, before)
+    if before is not None and not found.entries:
+        abort(404)
     return show("audit.html", section="audit", trail=found, before=before, now=clock_of(service.config).now())
 
 
@@ -91,6 +109,8 @@ def _charts(found: tuple[rounds.RoundView, ...], spent: budget.BudgetView) -> di
         "rounds": found,
         "abandoned": reasons.most_common(),
         "cohorts": charts.cohorts(found) if found else None,
+        "drop_outs": charts.drop_outs(ended) if any(one.drop_outs.total for one in ended) else None,
+        "phases_lost_in": list(rounds.PHASES_LOST_IN.values()),
         "recall": evaluations,
         "recalls": charts.recalls(evaluations.rounds, evaluations.measured) if evaluations.is_readable else None,
         "spending": charts.spending(found, spent.by_round, spent.limit) if spent.has_line(found) else None,

@@ -17,6 +17,10 @@ from protocol.signed_requests import (
     verify_request,
 )
 
+NONCE_KEPT_S = 2 * MAX_CLOCK_SKEW_S
+"""Seconds from a request's time until its nonce is forgotten: the leader, which forgets it, may be so far ahead of
+another host's clock, by which the request is still young enough to be served."""
+
 
 def authenticate(population: str) -> Caller:
     """Checks who sent the current request, without reading its body.
@@ -35,7 +39,7 @@ def authenticate(population: str) -> Caller:
     if device.revoked:
         raise Refused(RefusalKind.REVOKED_DEVICE, "the device's key was revoked")
     caller = verified_caller(signature, device.public_key)
-    limit_device(caller.device_id)
+    limit_device(population, caller.device_id)
     return caller
 
 
@@ -69,13 +73,14 @@ def verified_caller(signature: RequestSignature, public_key: Ed25519PublicKey) -
     """
     query = request.query_string.decode("latin-1")
     path = f"{request.path}?{query}" if query else request.path  # without the prefix that a proxy may have added
+    service = current_service().public_key
     try:
-        verify_request(signature, public_key, method=request.method, path=path)
+        verify_request(signature, public_key, service=service, method=request.method, path=path)
     except WrongSignature as error:
         raise Refused(RefusalKind.WRONG_SIGNATURE, str(error)) from None
     return Caller(
         device_id=signature.device_id,
         nonce=signature.nonce,
-        expires_at=float(signature.at + MAX_CLOCK_SKEW_S),
+        expires_at=float(signature.at + NONCE_KEPT_S),
         body_sha256=signature.body_sha256,
     )

@@ -14,7 +14,8 @@ class Caller:
     Attributes:
       device_id: whose enrolled key signed the request.
       nonce: of the request.
-      expires_at: when the request would be refused for its age, in seconds since 1970; its nonce is kept until then.
+      expires_at: when the request is refused for its age by any host's clock, in seconds since 1970; its nonce is kept
+        until then.
       body_sha256: what was signed as the body's SHA-256; empty where there is no body to check.
 
     """

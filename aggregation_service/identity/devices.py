@@ -1,10 +1,11 @@
 """Enrolled devices and their public keys: functions on the table."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select, update
 
 from aggregation_service.storage.inserting import insert_unless_present
 from aggregation_service.storage.tables import devices
@@ -38,15 +39,14 @@ class Device:
 def find(connection: Connection, population: str, device_id: str) -> Device | None:
     """The device of this id in `population`, revoked ones included."""
     row = connection.execute(select(devices).where(_is(population, device_id))).one_or_none()
-    if row is None:
-        return None
-    return Device(
-        device_id=row.device_id,
-        public_key=Ed25519PublicKey.from_public_bytes(row.public_key),
-        enrolled_by=row.enrolled_by,
-        enrolled_at=row.enrolled_at,
-        revoked_at=row.revoked_at,
-    )
+    return None if row is None else _device(row)
+
+
+def find_by_key(connection: Connection, population: str, key: Ed25519PublicKey) -> Device | None:
+    """A device of this key in `population`, under whatever id; a revoked one before others."""
+    of_key = select(devices).where(devices.c.population == population, devices.c.public_key == raw_key(key))
+    row = connection.execute(of_key.order_by(devices.c.revoked_at.is_(None)).limit(1)).one_or_none()
+    return None if row is None else _device(row)
 
 
 def add(
@@ -96,6 +96,16 @@ def list_ids(connection: Connection, population: str) -> list[tuple[str, bool]]:
 def raw_key(key: Ed25519PublicKey) -> bytes:
     """The 32 bytes of a public key."""
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _device(row: Row[Any]) -> Device:
+    return Device(
+        device_id=row.device_id,
+        public_key=Ed25519PublicKey.from_public_bytes(row.public_key),
+        enrolled_by=row.enrolled_by,
+        enrolled_at=row.enrolled_at,
+        revoked_at=row.revoked_at,
+    )
 
 
 def _is(population: str, device_id: str) -> ColumnElement[bool]:

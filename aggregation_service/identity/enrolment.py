@@ -10,6 +10,7 @@ from aggregation_service.identity.caller import Caller
 from aggregation_service.identity.devices import Device
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.refusals import RefusalKind, Refused
+from aggregation_service.storage.locks import lock_population
 from protocol.enrolment import Enrol, request_hash
 from protocol.manifest import decode_public_key
 
@@ -40,19 +41,22 @@ def admit(
 
     Guarantees:
       what is asked again with the same id and key is granted again, without a token, and changes nothing; an id never
-      changes its key; a revoked device stays revoked.
+      changes its key, and of all enrolments of one key, however they race, one id gets it; a revoked device stays
+      revoked, and so does its key.
 
     Raises:
       Refused: ENROLMENT_REFUSED: no valid token where the population asks for one. WRONG_DEVICE: the id belongs to
-        another key. REVOKED_DEVICE, REPEATED_NONCE: see there.
+        another key, or the key to another id. REVOKED_DEVICE, REPEATED_NONCE: see there.
 
     """
+    lock_population(connection, population)
     nonces.spend(connection, caller)
     key = decode_public_key(message.public_key)
     known = devices.find(connection, population, message.device_id)
     if known is not None:
         _check_known(known, devices.raw_key(key))
         return
+    _check_new(devices.find_by_key(connection, population, key))
     enrolled_by = _proof(connection, population, message, policy, now)
     if not devices.add(connection, population, message.device_id, key, enrolled_by=enrolled_by, now=now):
         raise Refused(RefusalKind.WRONG_DEVICE, "another request is enrolling this device id just now")
@@ -63,6 +67,14 @@ def _check_known(known: Device, raw_key: bytes) -> None:
         raise Refused(RefusalKind.WRONG_DEVICE, "this device id is enrolled with another key")
     if known.revoked:
         raise Refused(RefusalKind.REVOKED_DEVICE, "the device's key was revoked")
+
+
+def _check_new(other: Device | None) -> None:
+    """Checks a key against `other`, the device of another id that has it already."""
+    if other is not None and other.revoked:
+        raise Refused(RefusalKind.REVOKED_DEVICE, "the device's key was revoked")
+    if other is not None:
+        raise Refused(RefusalKind.WRONG_DEVICE, "this key is enrolled with another device id")
 
 
 def _proof(connection: Connection, population: str, message: Enrol, policy: PopulationPolicy, now: float) -> str:

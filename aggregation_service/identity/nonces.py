@@ -24,7 +24,7 @@ def spend(connection: Connection, caller: Caller) -> None:
 
 
 def forget_expired(connection: Connection, now: float) -> int:
-    """Deletes the nonces of requests that would be refused for their age by now.
+    """Deletes the nonces of requests that would be refused for their age by now, by the clock of any host.
 
     Returns:
       How many there were.

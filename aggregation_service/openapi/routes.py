@@ -22,6 +22,7 @@ from protocol import routes
 from protocol.enrolment import Enrol, Enrolled
 from protocol.manifest import SignedManifest
 from protocol.messages import CheckIn, CheckInAnswer, Receipt
+from protocol.secure_aggregation.inputs import SECURE_MEDIA_TYPE
 from protocol.update import UPDATE_MEDIA_TYPE
 
 Auth = Literal["none", "device", "assignment", "operator"]
@@ -37,7 +38,12 @@ _SIGNATURE = (Kind.MALFORMED_MESSAGE, Kind.CLOCK_SKEW, Kind.WRONG_SIGNATURE, Kin
 _DEVICE = (*_SIGNATURE, Kind.UNKNOWN_DEVICE, Kind.REVOKED_DEVICE, Kind.WRONG_DEVICE)
 _ENROLMENT = (Kind.ENROLMENT_REFUSED, Kind.REVOKED_DEVICE, Kind.WRONG_DEVICE)
 _OPERATOR = (Kind.NOT_LOGGED_IN, Kind.NOT_ALLOWED)
+_SECURE = (
+    *(Kind.MISSING_TOKEN, Kind.WRONG_TOKEN, Kind.UNKNOWN_ASSIGNMENT, Kind.WRONG_AGGREGATION),
+    *(Kind.WRONG_STAGE, Kind.CHANGED_MESSAGE, Kind.WRONG_GROUP_MESSAGE, Kind.GROUP_ENDED),
+)
 _REPORT = (
+    Kind.WRONG_AGGREGATION,
     *(Kind.MISSING_TOKEN, Kind.WRONG_TOKEN, Kind.UNKNOWN_ASSIGNMENT, Kind.DUPLICATE_REPORT, Kind.LATE_REPORT),
     *(Kind.MALFORMED_UPDATE, Kind.NON_FINITE_UPDATE),
 )
@@ -94,6 +100,32 @@ def _admin(
     )
 
 
+def _secure(method: str, message: str, summary: str, answers: dict[int, object]) -> Route:
+    """A route of secure aggregation: a member's message, or what it is told."""
+    return Route(
+        method=method,
+        rule=routes.secure_aggregation("<round_id>", "<assignment_id>", message),
+        summary=summary,
+        auth="assignment",
+        takes=SECURE_MEDIA_TYPE if method == "PUT" else None,
+        answers=answers,
+        refusals=(*_DEVICE, *_SECURE, *(_MESSAGE if method == "PUT" else ())),
+    )
+
+
+_TOLD: dict[int, object] = {200: SECURE_MEDIA_TYPE, 202: None}
+_SECURE_ROUTES = (
+    _secure("PUT", "keys", "A device of the cohort that has trained advertises its keys.", {204: None}),
+    _secure("GET", "roster", "The roster of its group; 202 until there is one.", _TOLD),
+    _secure("PUT", "shares", "A member's shares, sealed for its neighbours.", {204: None}),
+    _secure("GET", "delivery", "What its neighbours sealed for it; 202 until they did.", _TOLD),
+    _secure("PUT", "masked-input", "Its masked update; an acknowledged one is in the group's sum.", {204: None}),
+    _secure("GET", "survivors", "Whose updates are in the sum; 202 until that is known.", _TOLD),
+    _secure("PUT", "confirmation", "A member's signature over what it was told.", {204: None}),
+    _secure("GET", "confirmations", "The signatures of its neighbours; 202 until they are there.", _TOLD),
+    _secure("PUT", "unmasking", "A member's shares, with which the sum is unmasked.", {200: Receipt}),
+)
+
 ROUTES: tuple[Route, ...] = (
     Route(
         method="POST",
@@ -122,6 +154,7 @@ ROUTES: tuple[Route, ...] = (
         answers={200: Receipt},
         refusals=(*_BODY, *_DEVICE, *_REPORT),
     ),
+    *_SECURE_ROUTES,
     Route(
         method="GET",
         rule=routes.release("<population>"),

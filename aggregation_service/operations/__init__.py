@@ -23,7 +23,6 @@ from aggregation_service.operations.populations import (
     summaries,
 )
 from aggregation_service.operations.releases import (
-    STATEMENT_FILE,
     Proposal,
     list_releases,
     propose_release,
@@ -36,12 +35,14 @@ from aggregation_service.operations.setup import (
     ServicePaths,
     gunicorn_command,
     initialise,
-    migrate,
+    make_session_key,
+    prepare_database,
     public_key,
     server_environment,
 )
 from aggregation_service.operations.shared import OperationError
 from aggregation_service.operations.tasks import create_task, current_checkpoint, current_version, end_task
+from aggregation_service.releases.statements import STATEMENT_FILE
 
 __all__ = [
     "STATEMENT_FILE",
@@ -67,7 +68,8 @@ __all__ = [
     "list_enrolment_tokens",
     "list_populations",
     "list_releases",
-    "migrate",
+    "make_session_key",
+    "prepare_database",
     "privacy_statement",
     "propose_release",
     "public_key",

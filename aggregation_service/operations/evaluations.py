@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
+from aggregation_service.operations.aggregation import check_groups, for_evaluation
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.releases.gate import comparable_version
 from aggregation_service.service import clock_of
@@ -110,6 +111,8 @@ def add_evaluation(
         raise OperationError(
             f"minimum_reports must be <= report_goal {plan.privacy.report_goal}, got {minimum_reports}"
         )
+    parameters = replace(training.parameters, minimum_reports=minimum_reports)
+    check_groups(plan, parameters)
     return models.add_task(
         connection,
         population=population,
@@ -117,7 +120,7 @@ def add_evaluation(
         plan=plan,
         training_graph=graph,
         vocabulary=vocabulary,
-        parameters=replace(training.parameters, minimum_reports=minimum_reports),
+        parameters=parameters,
         optimizer=training.optimizer,
         candidate_version=candidate_version,
         baseline_version=baseline_version,
@@ -144,7 +147,7 @@ def _plan(training: Plan, settings: EvaluationSettings) -> Plan:
         update_format="float32",
         privacy=msgspec.structs.replace(privacy, **changes),
     )
-    return decode_plan(encode_plan(plan))
+    return for_evaluation(decode_plan(encode_plan(plan)))
 
 
 def _check_version(connection: Connection, training: models.Task, version: int) -> None:

@@ -128,7 +128,7 @@ def revoke_device(config: ServiceConfig, population: str, device_id: str, *, act
             connection,
             actor=actor or audit.machine_actor(),
             action="device.revoked",
-            subject=population,
-            details={"device": device_id},
+            subject=f"{population}/{device_id}",
+            details={},
             now=now,
         )

@@ -4,9 +4,10 @@ import msgspec
 
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
-from aggregation_service.operations.shared import OperationError, current_statement, opened, require_population
+from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.releases.statements import current_statement
 from aggregation_service.service import clock_of
 from aggregation_service.storage import models
 from aggregation_service.storage.locks import lock_population

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
 from aggregation_service import audit
@@ -16,21 +14,17 @@ from aggregation_service.operations.evaluations import EvaluationSettings, add_e
 from aggregation_service.operations.shared import (
     OperationError,
     check_size,
-    current_statement,
     opened,
     require_population,
 )
-from aggregation_service.privacy.statement import untrained_statement
 from aggregation_service.releases import publishing
-from aggregation_service.releases.publishing import NothingToGoBackTo, RolledBack
+from aggregation_service.releases.publishing import NothingToGoBackTo, RolledBack, Signer
+from aggregation_service.releases.statements import STATEMENT_FILE
 from aggregation_service.service import clock_of
 from aggregation_service.storage import models, releases
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.releases import ReleaseRecord, ReleaseStatus
 from protocol.manifest import Manifest
-
-STATEMENT_FILE = "privacy_statement"
-"""The file of a release that says what its training cost in privacy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,10 +39,9 @@ class Proposal:
 class _Transaction:
     """One operator's change of one population's releases."""
 
-    config: ServiceConfig
     connection: Connection
     population: str
-    key: Ed25519PrivateKey
+    signer: Signer
     actor: str
     now: float
 
@@ -66,19 +59,17 @@ class _Transaction:
     def make(
         self, files: Mapping[str, bytes], model_version: int | None, status: ReleaseStatus, rollout_percent: int
     ) -> publishing.Published:
-        """Makes a release of `files`, with the privacy statement of their training beside them."""
+        """Makes a release of `files`, with the privacy statement beside them."""
         _check_files(files)
         _check_percent(rollout_percent)
-        delta = self.config.privacy_delta
-        statement = current_statement(self.connection, self.population, delta) or untrained_statement(delta)
         return publishing.make_release(
             self.connection,
             self.population,
-            files={**files, STATEMENT_FILE: msgspec.json.encode(statement)},
+            files=files,
             model_version=_known_version(self.connection, self.population, model_version),
             status=status,
             rollout_percent=rollout_percent,
-            key=self.key,
+            signer=self.signer,
             now=self.now,
         )
 
@@ -188,7 +179,9 @@ def publish_candidate(
     despite_gate: bool = False,
     actor: str | None = None,
 ) -> Manifest:
-    """Releases the files of a candidate that waits, or that the gate refused; they are signed anew.
+    """Releases the files of a candidate that waits, or that the gate refused.
+
+    They are signed anew, with a privacy statement of what is booked by now: its evaluation is in it.
 
     Raises:
       OperationError: unknown population or release, one that is no candidate, or a policy with a gate unless
@@ -202,7 +195,7 @@ def publish_candidate(
             raise OperationError(f"release {release_id} must be a candidate or refused, got {candidate.status}")
         decision = f"published by {change.actor} from release {release_id}"
         made = publishing.publish_candidate(
-            change.connection, candidate, decision=decision, key=change.key, now=change.now
+            change.connection, candidate, decision=decision, signer=change.signer, now=change.now
         )
         details = {"candidate": release_id, "model_version": candidate.model_version, "despite_gate": despite_gate}
         change.record("published", made.release_id, **details)
@@ -244,7 +237,7 @@ def rollback_release(
     """
     with _changing(config, population, actor) as change:
         try:
-            made = publishing.roll_back(change.connection, population, to=to, key=change.key, now=change.now)
+            made = publishing.roll_back(change.connection, population, to=to, signer=change.signer, now=change.now)
         except NothingToGoBackTo as error:
             raise OperationError(str(error)) from None
         change.record("rolled_back", made.release_id, to=made.target_id, withdrawn=made.withdrawn_ids)
@@ -267,15 +260,14 @@ def list_releases(config: ServiceConfig, population: str) -> list[ReleaseRecord]
 def _changing(config: ServiceConfig, population: str, actor: str | None) -> Iterator[_Transaction]:
     """One transaction in which nobody else changes the population's releases."""
     now = clock_of(config).now()
-    key = load_signing_key(config.signing_key_path)
+    signer = Signer(key=load_signing_key(config.signing_key_path), delta=config.privacy_delta)
     with opened(config) as database, database.write() as connection:
         require_population(connection, population)
         lock_population(connection, population)
         yield _Transaction(
-            config=config,
             connection=connection,
             population=population,
-            key=key,
+            signer=signer,
             actor=actor or audit.machine_actor(),
             now=now,
         )
@@ -300,7 +292,10 @@ def _known_version(connection: Connection, population: str, wanted: int | None) 
     if newest is None:
         raise OperationError(f"population {population} has no model versions yet, got model_version {wanted}")
     if not 0 <= wanted <= newest or not models.has_checkpoint(connection, population, wanted):
-        raise OperationError(f"model_version must be one of 0 to {newest} of {population}, got {wanted}")
+        raise OperationError(
+            f"model_version must be one of 0 to {newest} that {population} still has, got {wanted}; "
+            "its policy's keep_checkpoints says how many are kept"
+        )
     return wanted
 
 

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from aggregation_service.config import ServiceConfig
-from aggregation_service.privacy.statement import PrivacyStatement, make_statement
-from aggregation_service.storage import books, models
+from aggregation_service.storage import models
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.files import find_content
 from protocol.manifest import MAX_FILE_BYTES
@@ -50,18 +49,6 @@ def read_checkpoint(connection: Connection, population: str, plan: Plan) -> tupl
     if content is None:
         raise OperationError(f"the file of model version {checkpoint.model_version} is missing")
     return checkpoint.model_version, decode_checkpoint(content, plan.tensors)
-
-
-def current_statement(connection: Connection, population: str, delta: float) -> PrivacyStatement | None:
-    """What training cost so far, by the newest training task; None if nothing was released from devices yet."""
-    events = books.list_events(connection, population)
-    task = models.newest_task(connection, population)
-    if not events or task is None:
-        return None
-    privacy = task.plan.privacy
-    return make_statement(
-        events, report_goal=privacy.report_goal, minimum_separation_s=privacy.minimum_separation_s, delta=delta
-    )
 
 
 def check_size(name: str, content: bytes | None) -> None:

@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
 from aggregation_service.logs import log_event
+from aggregation_service.operations.aggregation import check_groups
 from aggregation_service.operations.shared import (
     OperationError,
     check_size,
@@ -53,13 +54,15 @@ def create_task(
       The model version that training starts from.
 
     Raises:
-      OperationError: unknown population, too many `minimum_reports`, nothing to start from, or a file's size.
+      OperationError: unknown population, too many `minimum_reports`, too small cohorts,
+        nothing to start from, or a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
 
     """
     plan = decode_plan(encode_plan(plan))  # a plan made in a program was not checked against the devices' bounds yet
     _check_goal(parameters, plan.privacy.report_goal)
+    check_groups(plan, parameters)
     check_size("training_graph", training_graph)
     check_size("vocabulary", vocabulary)
     if checkpoint is not None:

@@ -19,6 +19,9 @@ from aggregation_service.storage.tables import operators
 MIN_PASSWORD_CHARACTERS = 12
 MAX_PASSWORD_CHARACTERS = 1024
 
+RESERVED_NAMES = frozenset({"anonymous", "gate", "service"})
+"""Who else acts in the audit log. The command line's actors cannot be taken either: they have a colon."""
+
 _NAME = re.compile("[a-z][a-z0-9._-]{0,31}")
 _HASHER = PasswordHasher()  # argon2id with the second recommended parameters of RFC 9106: 64 MiB, 3 passes
 _ONE_AT_A_TIME = threading.Lock()
@@ -67,13 +70,16 @@ def add_operator(connection: Connection, name: str, *, password: str, role: Role
     """Makes an account.
 
     Raises:
-      AccountError: it exists, its name is not of a-z, 0-9, '.', '_' and '-', or the password is too short or long.
+      AccountError: it exists, its name is one of `RESERVED_NAMES` or not of a-z, 0-9, '.', '_' and '-', or the password
+        is too short or long.
 
     """
     if not _NAME.fullmatch(name):
         raise AccountError(
             f"an operator's name must begin with a-z and be of a-z, 0-9, '.', '_' and '-', at most 32, got {name!r}"
         )
+    if name in RESERVED_NAMES:
+        raise AccountError(f"an operator's name must not be one by which the service itself acts, got {name}")
     if find_operator(connection, name) is not None:
         raise AccountError(f"operator {name} exists already")
     row = {"name": name, "password_hash": _hash(password), "role": role.value, "created_at": now}

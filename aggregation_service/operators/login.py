@@ -13,8 +13,10 @@ from flask_wtf.csrf import CSRFError, CSRFProtect  # type: ignore[import-untyped
 from aggregation_service import audit, limits
 from aggregation_service.config import ServiceConfig, load_session_key
 from aggregation_service.operators.accounts import Operator, check_password, find_operator
+from aggregation_service.operators.sessions import end_session, has_ended, new_session_id
 from aggregation_service.problems import refuse
-from aggregation_service.refusals import Refused
+from aggregation_service.refusals import RefusalKind, Refused
+from aggregation_service.resources.bodies import refuse_chunks
 from aggregation_service.service import clock_of, current_service
 
 LOGIN_PATH = "/login"
@@ -39,17 +41,22 @@ _NO_COOKIE = (
 )
 
 blueprint = Blueprint("operators", __name__, template_folder="templates")
+blueprint.before_request(refuse_chunks)
 
 
 class _User(UserMixin):  # type: ignore[misc]  # flask-login has no types
-    """An operator, as flask-login keeps one; its id binds the session to the password and to the time of the login."""
+    """An operator, as flask-login keeps one; its id binds the session to the password and to the time of the login.
 
-    def __init__(self, operator: Operator, logged_in_at: float) -> None:
+    `session_id` is None where every request logs in anew, by HTTP Basic.
+    """
+
+    def __init__(self, operator: Operator, logged_in_at: float, session_id: str | None = None) -> None:
         self.operator = operator
         self.logged_in_at = logged_in_at
+        self.session_id = session_id
 
     def get_id(self) -> str:
-        return f"{self.operator.name} {self.operator.fingerprint} {self.logged_in_at}"
+        return f"{self.operator.name} {self.operator.fingerprint} {self.logged_in_at} {self.session_id}"
 
 
 def install(app: Flask, config: ServiceConfig) -> None:
@@ -130,15 +137,20 @@ def log_in() -> ResponseReturnValue:
         return _form_again(_WRONG), 401
     session.clear()  # what a page of before the login knew of the session is worth nothing after it
     session.permanent = True
-    login_user(_User(operator, _now()))
+    login_user(_User(operator, _now(), new_session_id()))
     _record("login.succeeded", operator.name, operator.name)
     return redirect(next_path, code=303)
 
 
 @blueprint.post(LOGOUT_PATH, endpoint="logout")
 def log_out() -> ResponseReturnValue:
-    """Ends the session."""
+    """Ends the session, in every browser that has its cookie."""
     check_csrf()
+    session_id: str | None = getattr(current_user, "session_id", None)  # who is not logged in has none
+    if session_id is not None:
+        service = current_service()
+        with service.database.write() as connection:
+            end_session(connection, session_id, current_user.logged_in_at + service.config.session_lifetime_h * 3600)
     logout_user()
     session.clear()
     return redirect(LOGIN_PATH, code=303)
@@ -163,15 +175,18 @@ def local_path(path: str | None) -> str:
 
 
 def _load_from_session(user_id: str) -> _User | None:
-    """A session ends with its time, with another password, and when its account is disabled."""
-    name, fingerprint, logged_in_at = user_id.split(" ")
+    """A session ends with a logout, with its time, with another password, and when its account is disabled."""
+    parts = user_id.split(" ")
+    if len(parts) != 4:  # of a version that could not end it
+        return None
+    name, fingerprint, logged_in_at, session_id = parts
     service = current_service()
     with service.database.read() as connection:
-        operator = find_operator(connection, name)
+        operator = None if has_ended(connection, session_id) else find_operator(connection, name)
     if operator is None or operator.disabled or not hmac.compare_digest(operator.fingerprint, fingerprint):
         return None
-    age_s = _now() - float(logged_in_at)
-    return _User(operator, float(logged_in_at)) if age_s < service.config.session_lifetime_h * 3600 else None
+    user = _User(operator, float(logged_in_at), session_id)
+    return user if _now() - user.logged_in_at < service.config.session_lifetime_h * 3600 else None
 
 
 def _load_from_basic(asked: Request) -> _User | None:
@@ -218,6 +233,8 @@ def _refuse_form(_error: CSRFError) -> ResponseReturnValue:
 @blueprint.errorhandler(Refused)
 def _refuse_login(error: Refused) -> ResponseReturnValue:
     problem = refuse(error)
+    if error.kind is not RefusalKind.TOO_MANY_REQUESTS:  # no browser sends such a form
+        return problem
     return _form_again(_TOO_MANY), problem.status_code, error.headers
 
 

@@ -20,6 +20,8 @@ class GaussianSumReleased(
     """A sum of clipped updates was released with Gaussian noise on it.
 
     `max_participations` counts, over the devices of the population, the reports accepted so far, this round's included.
+    `l2_clip_norm` is how far one device moves the sum at most: with `secure_aggregation`, where updates are rounded, a
+    little more than what they are clipped to.
     """
 
     round_id: Identifier
@@ -28,6 +30,7 @@ class GaussianSumReleased(
     max_participations: Annotated[int, msgspec.Meta(ge=1)]
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0)]
     l2_clip_norm: Annotated[float, msgspec.Meta(gt=0)]
+    secure_aggregation: bool = False
 
 
 class ReleasesLost(

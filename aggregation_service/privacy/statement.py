@@ -17,9 +17,28 @@ NOT_PROTECTED = (
     "that a device took part, and when, from the service and its network",
     "a cohort from invented devices: an enrolment token limits how many there are, not who made them up with it",
     "a device that comes back under a new id: ids are the devices' own, so its epsilon is above what is stated",
+    "a device in several populations: each states its own epsilon, and what they learnt of the device adds up",
     "how many devices were selected and how many reported in each round",
+    "how many updates were shortened to the clipping norm in each round: operators see that number without noise",
     "what many devices have in common: words that many people type can be learnt",
     "the exact bits of the noise (floating-point attack of Mironov 2012)",
+)
+
+
+PLAIN_UPLOAD = "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
+SECURE_AGGREGATION = (
+    "central noise, secure aggregation: nobody sees a single update unless service and a threshold of devices collude; "
+    "the service sees the sums of groups, and must be trusted for the noise"
+)
+
+NOT_PROTECTED_IN_GROUPS = (
+    "the sum of each group of devices from the service, which adds the noise",
+    "each single update from a service that fills a group with devices of its own: it enrols them",
+)
+"""In place of the first of `NOT_PROTECTED`, where every update came through secure aggregation."""
+
+NOT_CHECKED = (
+    "that the files were made from the model version that the release names: the service cannot look into them",
 )
 
 
@@ -40,9 +59,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What the noise protects, how well, and what it does not protect; None (null in JSON) means no guarantee."""
 
     unit: str = "one device's whole log (zero-out: all of one device's updates replaced by zero)"
-    trust_mode: str = (
-        "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
-    )
+    trust_mode: str = PLAIN_UPLOAD
     mechanism: str = "independent Gaussian"
     noise_multiplier: float
     l2_clip_norm: float
@@ -54,6 +71,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     delta: float
     rho: float | None
     not_protected: tuple[str, ...] = NOT_PROTECTED
+    not_checked: tuple[str, ...] = NOT_CHECKED
 
     def at_scale(self, *, cohort: int, population: int, rounds: int, delta: float) -> Scale:
         """Says what the same noise on the average would give in a larger deployment.
@@ -93,7 +111,8 @@ def make_statement(
     """Writes the statement of everything that the ledger holds of one population.
 
     Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated. Releases that were
-    lost with a backup are charged to every device; how many took part in them is not known.
+    lost with a backup are charged to every device; how many took part in them is not known. The trust mode is that of
+    secure aggregation if every release was.
 
     Raises:
       ValueError: the ledger is empty, so that there is nothing to state.
@@ -102,7 +121,10 @@ def make_statement(
     if not events:
         raise ValueError("a privacy statement needs at least one ledger event, got none")
     spent = spent_on_worst_device(events, delta)
+    is_secure = all(isinstance(event, GaussianSumReleased) and event.secure_aggregation for event in events)
     return PrivacyStatement(
+        trust_mode=SECURE_AGGREGATION if is_secure else PLAIN_UPLOAD,
+        not_protected=(*NOT_PROTECTED_IN_GROUPS, *NOT_PROTECTED[1:]) if is_secure else NOT_PROTECTED,
         noise_multiplier=min(event.noise_multiplier for event in events),
         l2_clip_norm=max(event.l2_clip_norm for event in events),
         minimum_separation_s=minimum_separation_s,

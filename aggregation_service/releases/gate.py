@@ -10,15 +10,11 @@ from sqlalchemy import Connection, update
 
 from aggregation_service import audit
 from aggregation_service.logs import log_event
+from aggregation_service.policy import PopulationPolicy
+from aggregation_service.releases.publishing import Signer, release_candidate
 from aggregation_service.rounds.accumulator import SumArray
 from aggregation_service.storage.models import end_task, get_policy, has_checkpoint
-from aggregation_service.storage.releases import (
-    ReleaseRecord,
-    ReleaseStatus,
-    current_release,
-    decide_release,
-    list_releases,
-)
+from aggregation_service.storage.releases import ReleaseRecord, current_release, decide_release, list_releases
 from aggregation_service.storage.rounds import RoundRecord
 from aggregation_service.storage.tables import rounds
 from protocol.evaluation import EvaluationSums
@@ -60,13 +56,16 @@ class EvaluationResult(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     unreadable_because: str | None = None
 
 
-def on_evaluated(connection: Connection, record: RoundRecord, noised_sum: SumArray, now: float) -> EvaluationResult:
+def on_evaluated(
+    connection: Connection, record: RoundRecord, noised_sum: SumArray, signer: Signer, now: float
+) -> EvaluationResult:
     """Takes in an evaluation round that closed: keeps its result, ends its task, decides about the candidate.
 
     Args:
       connection: the transaction that closes the round; the ledger's entry was committed before.
       record: the round; its task is an evaluation.
       noised_sum: [7], see `protocol.evaluation`.
+      signer: of the release, if the candidate becomes one.
       now: seconds since 1970.
 
     Returns:
@@ -84,14 +83,14 @@ def on_evaluated(connection: Connection, record: RoundRecord, noised_sum: SumArr
         candidate_version=task.candidate_version,
         baseline_version=task.baseline_version,
         num_reports=record.state.reported,
-        noise_stddev=privacy.noise_multiplier * privacy.l2_clip_norm,
+        noise_stddev=privacy.noise_multiplier * task.plan.l2_sensitivity,
     )
     text = msgspec.json.encode(result).decode()
     connection.execute(update(rounds).where(rounds.c.id == record.id).values(result=text))
     end_task(connection, task.id, "completed", now)
     for candidate in list_releases(connection, record.population, "candidate"):
         if candidate.model_version == result.candidate_version:
-            _decide(connection, candidate, result, now)
+            _decide(connection, candidate, result, signer, now)
     return result
 
 
@@ -147,25 +146,31 @@ def read_result(
     )
 
 
-def _decide(connection: Connection, candidate: ReleaseRecord, result: EvaluationResult, now: float) -> None:
+def _decide(
+    connection: Connection, candidate: ReleaseRecord, result: EvaluationResult, signer: Signer, now: float
+) -> None:
     """Publishes a candidate, refuses it, or leaves it to an operator where the policy has no gate any more."""
-    margin = get_policy(connection, candidate.population).gate_margin
-    if margin is None:
+    policy = get_policy(connection, candidate.population)
+    if policy.gate_margin is None:
         decide_release(connection, candidate.id, "candidate", f"{tell(result)}; the policy has no gate")
         return
     [newest] = list_releases(connection, candidate.population, limit=1)
     if newest.id == candidate.id:
-        passed, because = judge(result, margin, comparable_version(connection, candidate.population))
+        passed, because = judge(result, policy, comparable_version(connection, candidate.population))
     else:  # its manifest is older than that of another, so devices would refuse it
         passed, because = False, f"release {newest.id} was made while it was being evaluated"
-    status: ReleaseStatus = "released" if passed else "refused"
-    decide_release(connection, candidate.id, status, because)
+    if passed:
+        release_candidate(connection, candidate, decision=because, signer=signer, now=now)
+    else:
+        decide_release(connection, candidate.id, "refused", because)
+    status = "released" if passed else "refused"
+    asked = {"margin": policy.gate_margin, "standard_errors": policy.gate_standard_errors}
     audit.record(
         connection,
         actor=ACTOR,
         action=f"release.{status}",
         subject=f"{candidate.population}/{candidate.id}",
-        details={"margin": margin, "decision": because, **msgspec.to_builtins(result)},
+        details={**asked, "decision": because, **msgspec.to_builtins(result)},
         now=now,
     )
     log_event("release_decided", population=candidate.population, release=candidate.id, status=status)
@@ -179,17 +184,28 @@ def comparable_version(connection: Connection, population: str) -> int | None:
     return current.model_version
 
 
-def judge(result: EvaluationResult, margin: float, current_version: int | None) -> tuple[bool, str]:
+def judge(result: EvaluationResult, policy: PopulationPolicy, current_version: int | None) -> tuple[bool, str]:
     """Whether a candidate passes, and why in a sentence.
 
-    | what was found                              | passes           |
-    |---------------------------------------------|------------------|
-    | nothing readable                            | no               |
-    | another release became the current one      | no               |
-    | there is no release to compare with         | yes              |
-    | gain in top-1 recall                        | iff >= `margin`  |
+    | what was found                              | passes                                                         |
+    |---------------------------------------------|----------------------------------------------------------------|
+    | nothing readable                            | no                                                             |
+    | another release became the current one      | no                                                             |
+    | there is no release to compare with         | yes                                                            |
+    | gain in top-1 recall                        | iff >= `gate_margin` + `gate_standard_errors` * standard error |
+
+    Args:
+      result: what was found.
+      policy: with a `gate_margin`.
+      current_version: the model version of the current release, None if there is none.
+
+    Guarantees:
+      A candidate whose true gain is the margin or less passes with the normal distribution's probability of more than
+      `gate_standard_errors` deviations, at most: 5 % by default. Only the noise is in the standard error; that other
+      devices might have found otherwise is not.
 
     """
+    margin = policy.gate_margin or 0.0
     if result.unreadable_because is not None:
         return False, f"the evaluation cannot be read: {result.unreadable_because}"
     if result.baseline_version != current_version:
@@ -197,8 +213,12 @@ def judge(result: EvaluationResult, margin: float, current_version: int | None) 
     if result.top1_candidate is None or result.top1_baseline is None or result.baseline_version is None:
         return True, f"{tell(result)}; no release to compare with"
     gain = result.top1_candidate - result.top1_baseline
-    passed = gain >= margin
-    return passed, f"{tell(result)}; the policy asks for {margin:+.4f}, which it {'has' if passed else 'has not'}"
+    least = margin + policy.gate_standard_errors * (result.standard_error or 0.0)
+    passed = gain >= least
+    asked = f"the policy asks for {margin:+.4f}"
+    if result.standard_error:
+        asked += f" and {policy.gate_standard_errors:g} standard errors of the noise, {least:+.4f}"
+    return passed, f"{tell(result)}; {asked}, which it {'has' if passed else 'has not'}"
 
 
 def tell(result: EvaluationResult) -> str:

@@ -1,12 +1,14 @@
 """The making of releases: signed sets of files, each later than all before it, and the way back to an earlier one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
+from aggregation_service.releases.statements import STATEMENT_FILE, put_statement
 from aggregation_service.storage import releases
 from aggregation_service.storage.files import put_file
 from aggregation_service.storage.releases import ReleaseRecord, ReleaseStatus
@@ -15,6 +17,14 @@ from protocol.manifest import FileEntry, Manifest, decode_manifest, sign_manifes
 
 class NothingToGoBackTo(Exception):
     """A rollback without an earlier release that every device was offered, or to one that cannot be gone back to."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signer:
+    """What signs releases: the service's key, and the delta at which their privacy statements tell epsilon."""
+
+    key: Ed25519PrivateKey
+    delta: float
 
 
 class Published(NamedTuple):
@@ -41,10 +51,10 @@ def make_release(
     model_version: int,
     status: ReleaseStatus,
     rollout_percent: int,
-    key: Ed25519PrivateKey,
+    signer: Signer,
     now: float,
 ) -> Published:
-    """Stores and signs a release of `files`."""
+    """Stores and signs a release of `files`, and of the privacy statement as it is now."""
     entries = {name: put_file(connection, content) for name, content in files.items()}
     return _sign(
         connection,
@@ -55,13 +65,35 @@ def make_release(
         rollout_percent=rollout_percent,
         decision=None,
         is_rollback=False,
-        key=key,
+        signer=signer,
         now=now,
     )
 
 
+def release_candidate(
+    connection: Connection, candidate: ReleaseRecord, *, decision: str, signer: Signer, now: float
+) -> Manifest:
+    """Releases a candidate that the gate let through: no device has its manifest yet, so that it is signed anew.
+
+    Guarantees:
+      The statement in it is of everything booked until now, so that it has the evaluation which decided.
+    """
+    manifest = _make_manifest(
+        connection,
+        candidate.population,
+        files=decode_manifest(candidate.manifest.manifest).files,
+        model_version=candidate.model_version,
+        is_rollback=False,
+        signer=signer,
+        now=now,
+    )
+    releases.sign_again(connection, candidate.id, sign_manifest(manifest, signer.key))
+    releases.decide_release(connection, candidate.id, "released", decision)
+    return manifest
+
+
 def publish_candidate(
-    connection: Connection, candidate: ReleaseRecord, *, decision: str, key: Ed25519PrivateKey, now: float
+    connection: Connection, candidate: ReleaseRecord, *, decision: str, signer: Signer, now: float
 ) -> Published:
     """Releases what a candidate would have been, signed anew, so that it is later than all others."""
     published = _sign(
@@ -73,27 +105,26 @@ def publish_candidate(
         rollout_percent=candidate.rollout_percent,
         decision=decision,
         is_rollback=False,
-        key=key,
+        signer=signer,
         now=now,
     )
     releases.decide_release(connection, candidate.id, "reissued", f"published as release {published.release_id}")
     return published
 
 
-def roll_back(
-    connection: Connection, population: str, *, to: int | None, key: Ed25519PrivateKey, now: float
-) -> RolledBack:
+def roll_back(connection: Connection, population: str, *, to: int | None, signer: Signer, now: float) -> RolledBack:
     """Withdraws the newest releases and offers an earlier one again, to everybody.
 
     Devices refuse whatever was signed before the release that they hold, so that nobody can send them an old one again.
     That is why the earlier manifest is not offered as it was: its files go out in a new manifest that says that it is a
-    rollback, and is later than all.
+    rollback, and is later than all. Its privacy statement is of now, too: what was spent since the earlier release was
+    spent, whatever devices predict with.
 
     Args:
       connection: a transaction that has locked the population.
       population: an existing one.
       to: the release to go back to; None for the last that every device was offered before the newest one.
-      key: the service's.
+      signer: the service's.
       now: seconds since 1970.
 
     Raises:
@@ -115,7 +146,7 @@ def roll_back(
         rollout_percent=100,
         decision=f"rollback to release {target.id}",
         is_rollback=True,
-        key=key,
+        signer=signer,
         now=now,
     )
     for release_id in withdrawn:
@@ -143,16 +174,17 @@ def _sign(
     rollout_percent: int,
     decision: str | None,
     is_rollback: bool,
-    key: Ed25519PrivateKey,
+    signer: Signer,
     now: float,
 ) -> Published:
-    manifest = Manifest(
-        purpose="release",
-        population=population,
-        model_version=model_version,
-        created_at=_later_than_all(connection, population, now),
+    manifest = _make_manifest(
+        connection,
+        population,
         files=files,
-        is_rollback=True if is_rollback else msgspec.UNSET,
+        model_version=model_version,
+        is_rollback=is_rollback,
+        signer=signer,
+        now=now,
     )
     release_id = releases.insert_release(
         connection,
@@ -160,11 +192,33 @@ def _sign(
         model_version=model_version,
         status=status,
         rollout_percent=rollout_percent,
-        manifest=sign_manifest(manifest, key),
+        manifest=sign_manifest(manifest, signer.key),
         decision=decision,
         now=now,
     )
     return Published(release_id, manifest)
+
+
+def _make_manifest(
+    connection: Connection,
+    population: str,
+    *,
+    files: Mapping[str, FileEntry],
+    model_version: int,
+    is_rollback: bool,
+    signer: Signer,
+    now: float,
+) -> Manifest:
+    """What is to be signed. Whatever statement was in `files`, the one of now takes its place."""
+    statement = put_statement(connection, population, signer.delta)
+    return Manifest(
+        purpose="release",
+        population=population,
+        model_version=model_version,
+        created_at=_later_than_all(connection, population, now),
+        files={**files, STATEMENT_FILE: statement},
+        is_rollback=True if is_rollback else msgspec.UNSET,
+    )
 
 
 def _later_than_all(connection: Connection, population: str, now: float) -> int:

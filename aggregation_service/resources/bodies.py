@@ -9,7 +9,7 @@ from aggregation_service.patience import Patience, TooSlow
 from aggregation_service.refusals import RefusalKind, Refused
 from protocol.messages import encode_message
 
-MAX_DISCARDED_BYTES = 32 * 1024 * 1024
+_MAX_DISCARDED_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -47,24 +47,41 @@ def read_body(media_type: str, max_bytes: int) -> bytes:
     return body
 
 
-def discard_body() -> None:
-    """Reads what is left of the current request's body, and forgets it.
+def refuse_chunks() -> None:
+    """Refuses a body in chunks, which need never end, before Flask reads it as a form.
 
-    A server that closes a connection on which a device is still sending resets it, and the device may never read why
-    it was refused. Only bodies of at most `MAX_DISCARDED_BYTES` that come quickly are worth that.
+    Raises:
+      Refused: LENGTH_REQUIRED.
+
     """
-    length = request.content_length
-    is_finite = length is not None or request.environ.get("wsgi.input_terminated", False)
-    if not is_finite or (length or 0) > MAX_DISCARDED_BYTES:
-        return
+    if "Transfer-Encoding" in request.headers:
+        raise Refused(RefusalKind.LENGTH_REQUIRED, "the request must have a Content-Length, and no Transfer-Encoding")
+
+
+def discard_body() -> None:
+    """Forgets what is left of the current request's body, as far as it has come already; waits for nothing.
+
+    Under gunicorn, where more of it is to come, the connection is closed after the answer, and in such a way that a
+    device that is still sending reads why it was refused: see `linger` in `aggregation_service/workers.py`.
+    """
     connection = request.environ.get("gunicorn.socket")
-    if isinstance(connection, Patience):
-        connection.hurry()
+    patient = connection if isinstance(connection, Patience) else None
+    if patient is not None:
+        patient.hurry()
+    if not _has_come() and patient is not None:
+        patient.close_after_answer()
+
+
+def _has_come() -> bool:
+    """Reads the body, and tells whether that was all of it."""
+    if request.content_length is None:
+        return "Transfer-Encoding" not in request.headers
     body = request.environ["wsgi.input"]
-    with suppress(OSError):  # too slow, or gone
-        for _ in range(0, MAX_DISCARDED_BYTES, _CHUNK_BYTES):
+    with suppress(OSError):  # not there yet, or gone
+        for _ in range(0, _MAX_DISCARDED_BYTES, _CHUNK_BYTES):
             if not body.read(_CHUNK_BYTES):
-                return
+                return True
+    return False
 
 
 def message_response(message: msgspec.Struct) -> Response:

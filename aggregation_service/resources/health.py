@@ -36,6 +36,8 @@ def _is_ready(service: Service) -> bool:
     except (SQLAlchemyError, OutdatedDatabase) as error:
         log.warning("not_ready", exc_info=error)
         return False
+    if not service.candidate.has_seen_tables:  # requests are refused until its thread looks again
+        return False
     silent_s = service.thread.silent_s
     if silent_s > MAX_SILENT_S:
         log.warning("not_ready because=coordinator_silent seconds=%d", math.floor(silent_s))

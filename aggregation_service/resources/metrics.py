@@ -20,6 +20,7 @@ from aggregation_service.privacy.accounting import spent_on_worst_device
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.service import Service, current_service
 from aggregation_service.storage import books, models
+from aggregation_service.storage.leadership import newest_holder
 from aggregation_service.storage.tables import rounds
 
 blueprint = Blueprint("metrics", __name__)
@@ -46,8 +47,14 @@ class DatabaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yields the metrics; nothing in them is about a single device."""
+        yield from self._coordinator()
         yield from self._rounds()
         yield from self._privacy()
+
+    def _coordinator(self) -> Iterator[Metric]:
+        holder = newest_holder(self._connection)
+        epoch = 0 if holder is None else holder.epoch
+        yield GaugeMetricFamily("keychorus_coordinator_epoch", "How often a process took the lead.", value=epoch)
 
     def _rounds(self) -> Iterator[Metric]:
         ended = CounterMetricFamily(

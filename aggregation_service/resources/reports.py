@@ -20,8 +20,10 @@ def report(round_id: str, assignment_id: str) -> Response:
     """Counts an encoded update and answers by `Receipt`. The bearer is checked before the body is read."""
     coordinator = current_service().coordinator
     g.population = coordinator.population_of(round_id)
-    token = _bearer_token()
-    ticket = coordinator.authorise(round_id, assignment_id, token, authenticate(g.population))
+    token = bearer_token()
+    caller = authenticate(g.population)
+    coordinator.catch_up(g.population)
+    ticket = coordinator.authorise(round_id, assignment_id, token, caller)
     with coordinator.receiving(ticket):
         longest = encoded_bytes(ticket.plan.update_size, ticket.plan.update_format) + BODY_SLACK_BYTES
         body = read_body(UPDATE_MEDIA_TYPE, longest)
@@ -29,7 +31,13 @@ def report(round_id: str, assignment_id: str) -> Response:
         return message_response(coordinator.report(ticket, body))
 
 
-def _bearer_token() -> str:
+def bearer_token() -> str:
+    """The current request's bearer token.
+
+    Raises:
+      Refused: MISSING_TOKEN: it has none.
+
+    """
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise Refused(RefusalKind.MISSING_TOKEN, "the request must have the assignment's token as its bearer token")

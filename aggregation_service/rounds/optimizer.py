@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from aggregation_service.rounds.accumulator import SumArray
-from protocol.weights import FloatArray
+from protocol.arrays import FloatArray
 
 LearningRate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
 Decay = Annotated[float, msgspec.Meta(ge=0, lt=1)]

@@ -20,6 +20,9 @@ class RoundParameters:
       min_examples: a device that holds fewer examples is not selected.
       selection_timeout_s: after this long a round stops selecting.
       report_deadline_s: how long each selected device has to report, at least.
+      gather_s: of secure aggregation: after this long a device that waits for a group need not wait until it is full.
+      stage_timeout_s: how long each stage of a group waits for those that do not answer.
+      poll_s: after how long a member that waits for the others asks again.
 
     Raises:
       ValueError: a parameter out of its bound.
@@ -33,6 +36,9 @@ class RoundParameters:
     min_examples: int = 1
     selection_timeout_s: float = 600.0
     report_deadline_s: float = 600.0
+    gather_s: float = 30.0
+    stage_timeout_s: float = 60.0
+    poll_s: int = 2
 
     def __post_init__(self) -> None:
         _require("minimum_reports", self.minimum_reports, 1, 10_000_000)
@@ -40,6 +46,9 @@ class RoundParameters:
         _require("min_examples", self.min_examples, 0, 10_000_000)
         _require("selection_timeout_s", self.selection_timeout_s, 1, 7 * 24 * 3600)
         _require("report_deadline_s", self.report_deadline_s, 1, 7 * 24 * 3600)
+        _require("gather_s", self.gather_s, 0, 7 * 24 * 3600)
+        _require("stage_timeout_s", self.stage_timeout_s, 1, 24 * 3600)
+        _require("poll_s", self.poll_s, 1, 3600)
 
     @property
     def beat_s(self) -> float:

@@ -60,7 +60,7 @@ class Round:
       deadline_at: seconds since 1970; a report after it is late.
       phase: where the round stands.
       selected: devices in the cohort so far.
-      reported: reports accepted so far; never above `report_goal`.
+      reported: reports accepted so far; above `report_goal` at most by the last group's (`accept_group`).
       shortened: accepted reports that the service had to clip, which an honest device has done already.
       ended_at: seconds since 1970, once no report is taken any more.
       abandoned_because: set if and only if the round was abandoned.
@@ -162,14 +162,36 @@ def accept_report(current: Round, *, was_shortened: bool, now: float) -> Round:
     return replace(current, reported=current.reported + 1, shortened=current.shortened + was_shortened)
 
 
-def advance(current: Round, now: float) -> Round:
+def accept_group(current: Round, count: int) -> Round:
+    """Counts the reports of a group whose sum was unmasked, all at once; the goal may be passed by those of one group.
+
+    A group that was under way at the deadline still counts: see `advance`.
+
+    Args:
+      current: the round.
+      count: members whose updates are in the sum, >= 1.
+
+    Raises:
+      RoundOver: the round has ended, or has its goal of reports.
+
+    """
+    if not current.takes_reports or current.has_its_goal:
+        raise RoundOver("the round is over")
+    return replace(current, reported=current.reported + count)
+
+
+def advance(current: Round, now: float, *, groups_under_way: bool = False) -> Round:
     """Applies whatever time and counts imply: the end of selection, then the end of reporting.
 
     Idempotent, and late calls give the same as punctual ones (but for `ended_at` of a round that has its goal, which is
     when this was called): a service needs no timer, only to call this before it answers anything. A round that comes
-    back CLOSING is to be summed; `close` or `abandon` ends it.
+    back CLOSING is to be summed; `close` or `abandon` ends it. While groups are under way, whose own deadlines are
+    near, the deadline waits for them.
     """
-    return _end_reporting(_end_selection(current, now), now)
+    moved = _end_selection(current, now)
+    if groups_under_way and not moved.has_its_goal:
+        return moved
+    return _end_reporting(moved, now)
 
 
 def close(current: Round) -> Round:

@@ -1,6 +1,6 @@
 """The books: who took part how often, what was released, what was refused."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select, update
 
@@ -78,12 +78,12 @@ def list_events(connection: Connection, population: str) -> list[LedgerEvent]:
     return [decode_event(text) for text in connection.scalars(ordered)]
 
 
-def count_refusal(connection: Connection, population: str, kind: str) -> None:
-    """Counts a refused request; `population` is empty where none is known."""
-    counter = and_(refusals.c.population == population, refusals.c.kind == kind)
-    counted = connection.execute(update(refusals).where(counter).values(count=refusals.c.count + 1))
-    if counted.rowcount == 0:
-        connection.execute(refusals.insert().values(population=population, kind=kind, count=1))
+def count_refusals(connection: Connection, counts: Mapping[tuple[str, str], int]) -> None:
+    """Adds to the counts of refused requests by population and kind; the population is empty where none is known."""
+    for (population, kind), count in sorted(counts.items()):  # always in this order: two writers wait, never for ever
+        insert_unless_present(connection, refusals, {"population": population, "kind": kind, "count": 0})
+        counter = and_(refusals.c.population == population, refusals.c.kind == kind)
+        connection.execute(update(refusals).where(counter).values(count=refusals.c.count + count))
 
 
 def list_refusals(connection: Connection, population: str) -> dict[str, int]:

@@ -205,7 +205,7 @@ def _create_engine(url: URL) -> Engine:
         isolation_level="READ COMMITTED",
         connect_args=_postgresql_connection(url),
         pool_pre_ping=True,  # a server that was restarted costs one question, not one failed request a connection
-        pool_size=8,  # the threads of one worker
+        pool_size=12,  # the threads of one worker
         max_overflow=8,
         pool_timeout=30,
     )

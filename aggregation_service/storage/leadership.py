@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, Protocol, cast
 
@@ -30,6 +31,28 @@ ADVISORY_KEY = int.from_bytes(hashlib.sha256(b"keychorus coordinator").digest()[
 
 class Deposed(Exception):
     """Another process coordinates now; what this one was about to write must not be written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holder:
+    """Who took the lead last; whether it lives, its lock knows.
+
+    Attributes:
+      epoch: its number among all holders, from 1.
+      name: "host:pid".
+      since: seconds since 1970, by the service's clock, when it began.
+
+    """
+
+    epoch: int
+    name: str
+    since: float
+
+
+def newest_holder(connection: Connection) -> Holder | None:
+    """Who took the lead last; None if nobody ever did."""
+    row = connection.execute(select(coordinator).where(coordinator.c.id == _ROW)).one_or_none()
+    return None if row is None else Holder(epoch=row.epoch, name=row.holder, since=row.since)
 
 
 class Leadership:

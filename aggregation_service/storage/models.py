@@ -16,7 +16,8 @@ from protocol.plan import Plan, decode_plan, encode_plan
 
 TaskKind = Literal["training", "evaluation"]
 EndReason = Literal["replaced", "budget_spent", "completed", "cancelled"]
-"""Why a task ended; `budget_spent`: its next round would exceed the population's policy."""
+"""Why a task ended. `replaced`: by a newer one of its kind. `budget_spent`: its next round would exceed the policy.
+`completed`: it was an evaluation, and its round closed; training is never completed. `cancelled`: by an operator."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +200,7 @@ def find_checkpoint(connection: Connection, population: str, model_version: int)
 
 
 def has_checkpoint(connection: Connection, population: str, model_version: int) -> bool:
-    """Whether the population has, or had, this model version."""
+    """Whether the population has this model version; one that was pruned it has not."""
     version = (checkpoints.c.population == population) & (checkpoints.c.model_version == model_version)
     return connection.scalar(select(checkpoints.c.model_version).where(version)) is not None
 

@@ -1,4 +1,7 @@
-"""Releases as stored: never deleted, and changed only in status, share of devices, and decision."""
+"""Releases as stored: never deleted, and changed only in status, share of devices, and decision.
+
+A candidate, which no device has seen, is signed again when it is released.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -80,6 +83,13 @@ def decide_release(connection: Connection, release_id: int, status: ReleaseStatu
     """Gives a release another status, and says why."""
     values = {"status": status, "decision": decision}
     connection.execute(update(releases).where(releases.c.id == release_id).values(values))
+
+
+def sign_again(connection: Connection, release_id: int, manifest: SignedManifest) -> None:
+    """Gives a candidate another manifest."""
+    values = {"manifest": manifest.manifest, "signature": manifest.signature}
+    is_candidate = (releases.c.id == release_id) & (releases.c.status == "candidate")
+    connection.execute(update(releases).where(is_candidate).values(values))
 
 
 def set_rollout(connection: Connection, release_id: int, percent: int) -> None:

@@ -6,10 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from aggregation_service.rounds.groups import GroupFailure
 from aggregation_service.rounds.state import OPEN_PHASES, REPORTING_PHASES, AbandonReason, Phase, Round, abandon
+from aggregation_service.storage import secure_groups
 from aggregation_service.storage.models import Task, get_task
 from aggregation_service.storage.tables import assignments, partial_sums, rounds
 from protocol.manifest import SignedManifest
+
+_GROUPS_END = {AbandonReason.KEY_LOST: GroupFailure.KEY_LOST}
+"""Why the groups of an abandoned round fail, where it is not just that it is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +103,18 @@ def find_round(connection: Connection, round_id: str) -> RoundRecord | None:
     return None if row is None else _record(connection, row)
 
 
+def get_sealing_key(connection: Connection, round_id: str) -> bytes | None:
+    """The public half of the key that a round's sums are sealed to."""
+    key: bytes | None = connection.scalar(select(rounds.c.sealing_key).where(rounds.c.id == round_id))
+    return key
+
+
+def add_bytes(connection: Connection, round_id: str, num_bytes: int) -> None:
+    """Counts bytes of messages that were taken, in a transaction that locked the population."""
+    counted = update(rounds).where(rounds.c.id == round_id)
+    connection.execute(counted.values(bytes_up=rounds.c.bytes_up + num_bytes))
+
+
 def list_rounds(connection: Connection, population: str) -> list[RoundRecord]:
     """All rounds of a population that ever had a device, oldest first."""
     with_devices = (rounds.c.population == population) & (rounds.c.selected > 0)
@@ -131,6 +148,7 @@ def retire_open_round(connection: Connection, population: str, reason: AbandonRe
     if record is None:
         return None
     connection.execute(delete(partial_sums).where(partial_sums.c.round_id == record.id))
+    secure_groups.end_all(connection, record.id, _GROUPS_END.get(reason, GroupFailure.ROUND_OVER), now)
     if record.state.is_standing:
         connection.execute(delete(rounds).where(rounds.c.id == record.id))
         return None

@@ -56,14 +56,14 @@ def settle(connection: Connection, lost_rounds: int, now: float) -> Settled:
 def _lost_releases(connection: Connection, population: str, lost_rounds: int) -> ReleasesLost | None:
     """The ledger's entry; None where nothing can have been lost."""
     ids = connection.scalars(select(tasks.c.id).where(tasks.c.population == population)).all()
-    privacy = [get_task(connection, task_id).plan.privacy for task_id in ids]
-    if lost_rounds == 0 or not privacy:
+    plans = [get_task(connection, task_id).plan for task_id in ids]
+    if lost_rounds == 0 or not plans:
         return None
     return ReleasesLost(
         num_releases=lost_rounds,
         after_round=next_number(connection, population) - 1,
-        noise_multiplier=min(each.noise_multiplier for each in privacy),
-        l2_clip_norm=max(each.l2_clip_norm for each in privacy),
+        noise_multiplier=min(plan.privacy.noise_multiplier for plan in plans),
+        l2_clip_norm=max(plan.l2_sensitivity for plan in plans),
     )
 
 

@@ -139,6 +139,64 @@ partial_sums = Table(
     Column("sealed", LargeBinary, nullable=False),
 )
 
+# Groups of secure aggregation, and where each stands. `content` is its roster, with all keys.
+secure_groups = Table(
+    "secure_groups",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("round_id", String(32), ForeignKey("rounds.id"), nullable=False, index=True),
+    Column("stage", String(16), nullable=False),
+    Column("ends_at", Float, nullable=False),
+    Column("content", LargeBinary),
+    Column("sharers", LargeBinary),
+    Column("survivors", LargeBinary),
+    Column("revealers", LargeBinary),
+    Column("awaited", Integer, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("shared", Integer),
+    Column("masked", Integer),
+    Column("confirmed", Integer),
+    Column("unmasked", Integer),
+    Column("failed_because", String(32)),
+    Column("detail", Text),
+    Column("formed_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+# Devices that advertised keys in a round; `place` is their index in their group's roster.
+secure_members = Table(
+    "secure_members",
+    metadata,
+    Column("assignment_id", String(32), ForeignKey("assignments.id"), primary_key=True),
+    Column("round_id", String(32), ForeignKey("rounds.id"), nullable=False, index=True),
+    Column("advertised_at", Float, nullable=False),
+    Column("group_id", String(32), ForeignKey("secure_groups.id"), index=True),
+    Column("place", Integer),
+)
+
+# What they sent, by the stage; `content` is what later stages need of it. A group's end leaves the last stage's rows,
+# without content, so that who sends it again learns that it came.
+secure_messages = Table(
+    "secure_messages",
+    metadata,
+    Column("assignment_id", String(32), ForeignKey("secure_members.assignment_id"), primary_key=True),
+    Column("stage", String(16), primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False),
+    Column("content", LargeBinary),
+)
+
+# Sums of the masked inputs that one worker process accepted of a group, sealed to the round's key.
+masked_sums = Table(
+    "masked_sums",
+    metadata,
+    Column("group_id", String(32), ForeignKey("secure_groups.id"), primary_key=True),
+    Column("worker_id", String(32), primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("members", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 # One row: who coordinates. A coordinator that finds another epoch than its own was deposed, and stops.
 coordinator = Table(
     "coordinator",
@@ -159,6 +217,7 @@ devices = Table(
     Column("enrolled_by", String(64), nullable=False),
     Column("enrolled_at", Float, nullable=False),
     Column("revoked_at", Float),
+    Index("devices_by_key", "population", "public_key"),
 )
 
 # Signed requests that were served already; a row may go once its time has left the replay window.

@@ -50,6 +50,11 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File with that token: other people of this machine can read a command line.",
 )
+@click.option(
+    "--require-secure-aggregation",
+    is_flag=True,
+    help="Refuse rounds in which the service would see this device's update by itself.",
+)
 @condition_options
 @click.option("--always-eligible", is_flag=True, help="The same as --conditions always.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps; otherwise run until stopped.")
@@ -62,6 +67,7 @@ def run(
     release: Path | None,
     enrolment_token: str | None,
     enrolment_token_file: Path | None,
+    require_secure_aggregation: bool,
     source: str,
     always_eligible: bool,
     steps: int | None,
@@ -78,7 +84,13 @@ def run(
     with one_sentence_errors():
         key = read_public_key(public_key)
         token = _enrolment_token(enrolment_token, enrolment_token_file)
-        enrolment = Enrolment(service_url=service, population=population, public_key=key, token=token)
+        enrolment = Enrolment(
+            service_url=service,
+            population=population,
+            public_key=key,
+            token=token,
+            require_secure_aggregation=require_secure_aggregation,
+        )
         vocabulary = _installed_vocabulary(release, key)
         private_directory(data_dir)
         with (

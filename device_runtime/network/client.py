@@ -3,6 +3,8 @@
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -10,8 +12,9 @@ import requests
 from urllib3.exceptions import HTTPError as TransportError
 
 from device_runtime.network.breakable import BreakableAdapter
+from device_runtime.network.file_cache import FileCache
 from device_runtime.network.identity import RequestSigner
-from device_runtime.network.transfer import Body, Transfer, TransferTimeout
+from device_runtime.network.transfer import Body, Transfer, TransferStopped, TransferTimeout
 from protocol import routes
 from protocol.enrolment import Enrol, Enrolled
 from protocol.errors import MalformedMessage, WrongContent
@@ -26,6 +29,7 @@ from protocol.messages import (
     decode_message,
     encode_message,
 )
+from protocol.secure_aggregation.inputs import SECURE_MEDIA_TYPE
 from protocol.signed_requests import TIME_HEADER
 from protocol.update import UPDATE_MEDIA_TYPE
 
@@ -34,6 +38,11 @@ SILENCE_TIMEOUT_S = 30.0
 """Longest wait for the next bytes."""
 TRANSFER_TIMEOUT_S = 300.0
 """Longest wait for a whole exchange, however steadily it drips."""
+
+MAX_GROUP_MESSAGE_BYTES = 2 * 1024 * 1024
+"""Of what a group is told: the roster of the largest that a plan may ask for has 1.1 MB."""
+RETRY_AFTER_S = 5.0
+"""Where an answer that says `not yet` does not say when."""
 
 _CHUNK_BYTES = 64 * 1024
 _BUSY_STATUSES = (429,)
@@ -47,6 +56,26 @@ class ServiceUnavailable(Exception):
 
 class MalformedAnswer(Exception):
     """An answer that the protocol does not allow: redirect, wrong type, too long, not decodable."""
+
+
+class _Accepted(MalformedAnswer):
+    """Status 202: fine where others are waited for, malformed everywhere else.
+
+    Attributes:
+      retry_after_s: when to ask again.
+
+    """
+
+    def __init__(self, retry_after_s: float):
+        super().__init__("the answer must be complete, got status 202")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """The group is not there yet: ask again in so many seconds."""
+
+    retry_after_s: float
 
 
 class ServiceRefused(Exception):
@@ -124,19 +153,32 @@ class ServiceClient:
         body = self._signed_exchange("POST", routes.check_ins(population), encode_message(message))
         return _decode(body, CheckInAnswer)  # type: ignore[arg-type]  # a union is no type, but msgspec takes it
 
-    def fetch_file(self, entry: FileEntry) -> bytes:
+    def fetch_file(self, entry: FileEntry, cache: FileCache | None = None) -> bytes:
         """Downloads the file that `entry` names and verifies it.
 
+        Args:
+          entry: names it.
+          cache: where the beginning of a download that is interrupted is kept, and where the next one finds it; a
+            beginning that led nowhere is forgotten. None to begin anew each time.
+
         Raises:
-          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
-          WrongContent: the bytes are not what the manifest says.
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there; the last also for wrong content.
 
         """
-        content = self._exchange("GET", routes.file(entry.sha256), None, max_bytes=entry.size_bytes, media_type=None)
+        body = bytearray() if cache is None else bytearray(cache.get_beginning(entry))
+        path, headers = routes.file(entry.sha256), {"Range": f"bytes={len(body)}-"} if body else {}
+        beginning = b""
         try:
-            return check_content(content, entry)
+            self._exchange("GET", path, None, headers, max_bytes=entry.size_bytes, media_type=None, answered=body)
+            return check_content(bytes(body), entry)
         except WrongContent as error:
             raise MalformedAnswer(f"a file's content was wrong: {error}") from None
+        except (ServiceUnavailable, TransferStopped):
+            beginning = bytes(body)
+            raise
+        finally:
+            if cache is not None:
+                cache.put_beginning(entry, beginning)
 
     def report(self, assignment: Selected, update: bytes) -> Receipt:
         """Uploads an encoded update. Sending the same one twice is safe: it counts once.
@@ -145,9 +187,45 @@ class ServiceClient:
           ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
 
         """
-        headers = {"Authorization": f"Bearer {assignment.assignment_token}", "Content-Type": UPDATE_MEDIA_TYPE}
+        headers = {**_authorization(assignment), "Content-Type": UPDATE_MEDIA_TYPE}
         path = routes.report(assignment.round_id, assignment.assignment_id)
-        return _decode(self._signed_exchange("PUT", path, update, headers), Receipt)
+        return _decode_receipt(self._signed_exchange("PUT", path, update, headers), assignment)
+
+    def tell_group(self, assignment: Selected, message: str, payload: bytes) -> None:
+        """Sends a message of secure aggregation; `routes.secure_aggregation` names them. Sending it twice is safe.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        self._signed_exchange(
+            "PUT", _group_route(assignment, message), payload, _group_headers(assignment), max_bytes=0, media_type=None
+        )
+
+    def report_to_group(self, assignment: Selected, payload: bytes) -> Receipt:
+        """Sends the last message of secure aggregation. Sending it twice is safe.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        path = _group_route(assignment, "unmasking")
+        return _decode_receipt(self._signed_exchange("PUT", path, payload, _group_headers(assignment)), assignment)
+
+    def ask_group(self, assignment: Selected, message: str) -> bytes | NotYet:
+        """What the group is told at a stage, unverified, or when to ask again.
+
+        Raises:
+          ServiceUnavailable, ServiceRefused, MalformedAnswer: see there.
+
+        """
+        path, headers = _group_route(assignment, message), _group_headers(assignment)
+        try:
+            return self._signed_exchange(
+                "GET", path, None, headers, max_bytes=MAX_GROUP_MESSAGE_BYTES, media_type=SECURE_MEDIA_TYPE
+            )
+        except _Accepted as answer:
+            return NotYet(answer.retry_after_s)
 
     def fetch_release(self, population: str) -> SignedManifest:
         """The newest release's manifest, unverified.
@@ -159,19 +237,29 @@ class ServiceClient:
         return _decode(self._signed_exchange("GET", routes.release(population), None), SignedManifest)
 
     def _signed_exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+        media_type: str | None = "application/json",
     ) -> bytes:
         """`_exchange` as the signer's device; again, once, if nothing but the time of its signature was wrong."""
-        signer, headers = self.signer, headers or {}
-        if signer is None:
-            return self._exchange(method, path, body, headers)
+
+        def exchange() -> bytes:
+            signed = {} if self.signer is None else self.signer.sign(method, path, body or b"")
+            sent = {**(headers or {}), **signed}
+            return self._exchange(method, path, body, sent, max_bytes=max_bytes, media_type=media_type)
+
         try:
-            return self._exchange(method, path, body, {**headers, **signer.sign(method, path, body or b"")})
+            return exchange()
         except ServiceRefused as error:
-            if error.service_time is None:
+            if self.signer is None or error.service_time is None:
                 raise
-            signer.correct(error.service_time)
-        return self._exchange(method, path, body, {**headers, **signer.sign(method, path, body or b"")})
+            self.signer.correct(error.service_time)
+        return exchange()
 
     def _exchange(
         self,
@@ -182,15 +270,17 @@ class ServiceClient:
         *,
         max_bytes: int = MAX_MESSAGE_BYTES,
         media_type: str | None = "application/json",
+        answered: bytearray | None = None,
     ) -> bytes:
-        """Sends one request and returns the body of a good answer."""
+        """Sends one request and returns the body of a good answer; it grows in `answered`, after what is there."""
         # identity: a compressed answer could be a thousand times longer than it looks
         sent_headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", **(headers or {})}
         request = requests.Request(method, self._base_url + path, headers=sent_headers)
+        answered = bytearray() if answered is None else answered
 
         def call(transfer: Transfer[bytes]) -> bytes:
             with self._send(request, body, transfer) as response:
-                return self._read_answer(response, transfer, max_bytes, media_type)
+                return self._read_answer(response, transfer, max_bytes, media_type, answered)
 
         try:
             return Transfer(call, self._break_off).wait(self._should_stop, TRANSFER_TIMEOUT_S)
@@ -216,7 +306,12 @@ class ServiceClient:
             adapter.break_all()
 
     def _read_answer(
-        self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int, media_type: str | None
+        self,
+        response: requests.Response,
+        transfer: Transfer[bytes],
+        max_bytes: int,
+        media_type: str | None,
+        body: bytearray,
     ) -> bytes:
         status = response.status_code
         if status >= 500 or status in _BUSY_STATUSES:
@@ -225,23 +320,28 @@ class ServiceClient:
             raise ServiceRefused(status, self._read_problem(response, transfer), _service_time(response))
         if not 200 <= status < 300:
             raise MalformedAnswer(f"status must be 2xx, 4xx or 5xx, got {status}; redirects are not followed")
+        if status == HTTPStatus.ACCEPTED:
+            raise _Accepted(_retry_after_s(response))
         if media_type is not None and _media_type(response) != media_type:
             raise MalformedAnswer(f"the answer must be of type {media_type}, got another")
-        return self._read_body(response, transfer, max_bytes)
+        if status != HTTPStatus.PARTIAL_CONTENT:
+            body.clear()  # all of it comes
+        return self._read_body(response, transfer, max_bytes, body)
 
     def _read_problem(self, response: requests.Response, transfer: Transfer[bytes]) -> Problem | None:
         if _media_type(response) != "application/problem+json":
             return None
         try:
-            return decode_message(self._read_body(response, transfer, MAX_MESSAGE_BYTES), Problem)
+            return decode_message(self._read_body(response, transfer, MAX_MESSAGE_BYTES, bytearray()), Problem)
         except (MalformedMessage, MalformedAnswer):
             return None
 
-    def _read_body(self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int) -> bytes:
-        """Reads at most `max_bytes`: an endless body ends here."""
+    def _read_body(
+        self, response: requests.Response, transfer: Transfer[bytes], max_bytes: int, body: bytearray
+    ) -> bytes:
+        """Appends to `body`, to at most `max_bytes`: an endless one ends here."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise MalformedAnswer("the answer must not be compressed, as it was not asked to be")
-        body = bytearray()
         for chunk in response.iter_content(_CHUNK_BYTES):
             transfer.check()
             self.bytes_down += len(chunk)
@@ -282,6 +382,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _group_route(assignment: Selected, message: str) -> str:
+    return routes.secure_aggregation(assignment.round_id, assignment.assignment_id, message)
+
+
+def _group_headers(assignment: Selected) -> dict[str, str]:
+    return {**_authorization(assignment), "Content-Type": SECURE_MEDIA_TYPE}
+
+
+def _authorization(assignment: Selected) -> dict[str, str]:
+    return {"Authorization": f"Bearer {assignment.assignment_token}"}
+
+
+def _retry_after_s(response: requests.Response) -> float:
+    told = response.headers.get("Retry-After", "")
+    return float(told) if re.fullmatch("[0-9]{1,6}", told, re.ASCII) else RETRY_AFTER_S
+
+
 def _service_time(response: requests.Response) -> int | None:
     told = response.headers.get(TIME_HEADER, "")
     return int(told) if re.fullmatch("[0-9]{1,12}", told, re.ASCII) else None
@@ -296,3 +413,10 @@ def _decode(body: bytes, message_type: type[AnswerT]) -> AnswerT:
         return decode_message(body, message_type)
     except MalformedMessage as error:
         raise MalformedAnswer(str(error)) from None
+
+
+def _decode_receipt(body: bytes, assignment: Selected) -> Receipt:
+    receipt = _decode(body, Receipt)
+    if receipt.assignment_id != assignment.assignment_id:
+        raise MalformedAnswer("a receipt must name the assignment that was reported, got another")
+    return receipt

@@ -32,9 +32,28 @@ class FileCache:
         check_content(content, entry)
         write_atomically(private_directory(self._directory) / entry.sha256, content, durable=False)
 
+    def get_beginning(self, entry: FileEntry) -> bytes:
+        """The first bytes of the file that `entry` names, unverified and fewer than all; none if none are kept."""
+        try:
+            beginning = self._beginning(entry).read_bytes()
+        except FileNotFoundError:
+            return b""
+        return beginning if len(beginning) < entry.size_bytes else b""
+
+    def put_beginning(self, entry: FileEntry, content: bytes) -> None:
+        """Keeps what an interrupted download has brought so far; nothing forgets it."""
+        if content:
+            private_directory(self._directory)
+            write_atomically(self._beginning(entry), content, durable=False)
+        else:
+            self._beginning(entry).unlink(missing_ok=True)
+
+    def _beginning(self, entry: FileEntry) -> Path:
+        return self._directory / f"{entry.sha256}.begun"
+
     def prune(self, keep: Collection[FileEntry]) -> None:
         """Deletes everything but the files of `keep`."""
-        names = {entry.sha256 for entry in keep}
+        names = {name for entry in keep for name in (entry.sha256, self._beginning(entry).name)}
         with contextlib.suppress(FileNotFoundError):  # nothing was cached yet, or another process prunes too
             for path in list(self._directory.iterdir()):
                 if path.name not in names:

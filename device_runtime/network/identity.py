@@ -3,10 +3,10 @@
 import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from device_runtime.clock import Clock
-from device_runtime.storage.keys import file_key
+from device_runtime.storage.keys import FileKeyStore, file_key
 from protocol.manifest import encode_public_key
 from protocol.signed_requests import sha256_hex, sign_request
 
@@ -24,8 +24,19 @@ def load_identity_key(directory: Path) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(file_key(directory / IDENTITY_KEY_FILE))
 
 
+def new_identity_key(directory: Path) -> Ed25519PrivateKey:
+    """Forgets the key of a device in one population, and makes another.
+
+    Raises:
+      OSError: the disk cannot be written.
+
+    """
+    FileKeyStore(directory / IDENTITY_KEY_FILE).delete()
+    return load_identity_key(directory)
+
+
 class RequestSigner:
-    """Signs requests as one device.
+    """Signs requests to one service as one device.
 
     Attributes:
       device_id: as whom.
@@ -33,12 +44,13 @@ class RequestSigner:
 
     """
 
-    def __init__(self, key: Ed25519PrivateKey, device_id: str, clock: Clock):
-        """Signs with `key`, at the time of `clock` until `correct` is called."""
+    def __init__(self, key: Ed25519PrivateKey, device_id: str, clock: Clock, service: Ed25519PublicKey):
+        """Signs with `key` for the owner of the key `service`, at the time of `clock` until `correct` is called."""
         self.device_id = device_id
         self.public_key = encode_public_key(key.public_key())
         self._key = key
         self._clock = clock
+        self._service = service
         self._offset_s = 0.0
 
     def sign(self, method: str, path: str, body: bytes) -> dict[str, str]:
@@ -52,6 +64,7 @@ class RequestSigner:
         """
         return sign_request(
             self._key,
+            service=self._service,
             method=method,
             path=path,
             body_sha256=sha256_hex(body),

@@ -25,7 +25,7 @@ class ReleaseRefresh:
         """
         folder = environment.data_directory / enrolment.population / RELEASES
         should_stop = _should_stop(environment)
-        self._signer = partial(enrolled_signer, environment, enrolment.population)
+        self._signer = partial(enrolled_signer, environment, enrolment.population, enrolment.public_key)
         self._client = ServiceClient(enrolment.service_url, environment.http, should_stop)
         self._keeper = ReleaseKeeper(
             folder, enrolment.public_key, enrolment.population, log=log, should_stop=should_stop

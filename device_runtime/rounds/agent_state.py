@@ -13,6 +13,8 @@ from protocol.messages import Identifier, Seconds, Selected
 LOST_SEPARATION_S = 30 * 24 * 3600.0
 """Minimum separation of a device that no longer knows when it last took part: longer than plans ask for."""
 
+_LONGEST_S = 366 * 24 * 3600.0  # of `Seconds`
+
 EnrolmentState = Literal["not_yet", "enrolled", "refused", "revoked"]
 """What the service last said about this device's key."""
 
@@ -45,6 +47,10 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The timer, begun again if it seems to have begun in the future."""
         return self if self.started_at <= now else Timer(now, self.duration_s)
 
+    def prolonged(self, by_s: float) -> "Timer":
+        """The timer with so much more, as far as `Seconds` go."""
+        return Timer(self.started_at, min(self.duration_s + by_s, _LONGEST_S))
+
 
 class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="waiting"):
     """No assignment."""
@@ -65,14 +71,26 @@ class Configured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="c
 
 
 class Trained(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="trained"):
-    """The clipped update lies sealed in the spool; `minimum_separation_s` is the plan's."""
+    """The clipped update lies sealed in the spool; `minimum_separation_s` is the plan's.
+
+    Where `is_secure`, as integers that only a session of secure aggregation is given, else as a report.
+    """
+
+    selected: Selected
+    deadline: Timer
+    minimum_separation_s: Seconds
+    is_secure: bool = False
+
+
+class Advertised(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="advertised"):
+    """The service may have keys of a session; the session itself is in the memory of the process that made them."""
 
     selected: Selected
     deadline: Timer
     minimum_separation_s: Seconds
 
 
-Phase = Waiting | Assigned | Configured | Trained
+Phase = Waiting | Assigned | Configured | Trained | Advertised
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +105,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       phase: where in a round the agent is.
       rounds_reported: reports that the service acknowledged.
       enrolment: whether the service knows this device's key; it is asked until it does.
+      secure_round: the round of the last session of secure aggregation: a second session in it is refused.
 
     """
 
@@ -99,6 +118,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     phase: Phase = Waiting()
     rounds_reported: int = 0
     enrolment: EnrolmentState = "not_yet"
+    secure_round: Identifier | None = None
 
     def settled(self, now: float) -> "AgentState":
         """The state after a look at the clock, which may have been turned back."""

@@ -26,6 +26,10 @@ rounds. `BASELINE_CHECKPOINT` is what an evaluation compares the checkpoint with
 _logger = logging.getLogger(__name__)
 
 
+class PlainReports(Exception):
+    """A plan whose reports the service would see, where the device's owner asks for secure aggregation."""
+
+
 class RoundConfiguration(NamedTuple):
     """Everything that local training or evaluation needs besides the log."""
 

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import ServiceRefused
 from device_runtime.network.identity import RequestSigner, load_identity_key
@@ -38,9 +40,10 @@ def consequence_of(refusal: ServiceRefused, state: AgentState, *, has_token: boo
     | refusal                              | follows                                                    |
     |--------------------------------------|------------------------------------------------------------|
     | unknown_device, wrong_signature      | it enrols again: the service, or the device, lost the key  |
-    | wrong_device, in answer to enrolment | it begins under a new id: the key of the old one is lost   |
+    | wrong_device, in answer to enrolment | it begins anew, id and key: it lost one of the two         |
     | enrolment_refused                    | it asks again later; a person may have to give it a token  |
     | revoked_device                       | it waits a day                                             |
+    | group_ended                          | nothing but giving up the assignment: it came too late     |
     | anything else                        | nothing but giving up the assignment                       |
 
     What the device promised for its old id, minimum separation and newest model, stays promised under a new one.
@@ -50,7 +53,7 @@ def consequence_of(refusal: ServiceRefused, state: AgentState, *, has_token: boo
             reason = "the service does not know this device's key any more; it enrols again"
             return Consequence(event=Event.NOT_ENROLLED, reason=reason, changes={"enrolment": "not_yet"})
         case "wrong_device", ("not_yet" | "refused"):
-            reason = "the service knows another key for this device's id; it enrols under a new one"
+            reason = "the service knows this device's id or key with another; it enrols under a new id with a new key"
             return Consequence(event=Event.NOT_ENROLLED, reason=reason, changes={"device_id": secrets.token_hex(16)})
         case "enrolment_refused", _:
             return Consequence(event=Event.NOT_ENROLLED, reason=_refused(has_token), changes={"enrolment": "refused"})
@@ -58,11 +61,13 @@ def consequence_of(refusal: ServiceRefused, state: AgentState, *, has_token: boo
             reason = "the operator of the service revoked this device's key"
             changes = {"enrolment": "revoked"}
             return Consequence(event=Event.REVOKED, reason=reason, changes=changes, pause_s=REVOKED_PAUSE_S)
+        case "group_ended", _:
+            return Consequence(event=Event.GROUP_ENDED, reason="the group ended, or went on without this device")
     return Consequence(event=Event.REJECTED, reason=str(refusal))
 
 
-def enrolled_signer(environment: DeviceEnvironment, population: str) -> RequestSigner | None:
-    """Signs as the device that the agent enrolled in `population`; None before it has.
+def enrolled_signer(environment: DeviceEnvironment, population: str, service: Ed25519PublicKey) -> RequestSigner | None:
+    """Signs to `service` as the device that the agent enrolled in `population`; None before it has.
 
     Raises:
       UnusableKey: the device's key is readable by others.
@@ -76,7 +81,7 @@ def enrolled_signer(environment: DeviceEnvironment, population: str) -> RequestS
         return None  # the agent will begin a new one
     if state.enrolment != "enrolled":
         return None
-    return RequestSigner(load_identity_key(folder), state.device_id, environment.clock)
+    return RequestSigner(load_identity_key(folder), state.device_id, environment.clock, service)
 
 
 def _refused(has_token: bool) -> str:

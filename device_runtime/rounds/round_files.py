@@ -11,12 +11,14 @@ from device_runtime.rounds.configuration import (
     BASELINE_CHECKPOINT,
     CHECKPOINT,
     CHECKPOINT_DIFFERENCE,
+    PLAN,
     RoundConfiguration,
     load_round,
 )
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, WrongManifest
 from protocol.manifest import FileEntry, Manifest, decode_manifest, open_manifest
 from protocol.messages import Selected
+from protocol.plan import Plan, decode_plan
 from tokenizer.vocabulary import Vocabulary
 
 _OF_ONE_ROUND = (CHECKPOINT, CHECKPOINT_DIFFERENCE, BASELINE_CHECKPOINT)
@@ -55,6 +57,17 @@ class RoundFiles:
             minimum_version=minimum_version,
         )
 
+    def load_plan(self, manifest: Manifest) -> Plan:
+        """Reads the round's plan only.
+
+        Raises:
+          ProtocolError, and what a `ServiceClient` raises: see there.
+
+        """
+        if PLAN not in manifest.files:
+            raise WrongManifest(f"a round's manifest must name a file {PLAN}")
+        return decode_plan(self._fetch(manifest.files[PLAN]))
+
     def load(self, manifest: Manifest) -> RoundConfiguration:
         """Reads the round's files, and downloads those that are not kept.
 
@@ -79,6 +92,6 @@ class RoundFiles:
     def _fetch(self, entry: FileEntry) -> bytes:
         content = self._cache.get(entry)
         if content is None:
-            content = self._client.fetch_file(entry)
+            content = self._client.fetch_file(entry, self._cache)
             self._cache.put(entry, content)
         return content

@@ -30,6 +30,8 @@ FIRST_MIDNIGHT = datetime(2026, 1, 6, tzinfo=UTC).timestamp()
 START = FIRST_MIDNIGHT + 1.5 * HOUR_S
 """A time at which everybody sleeps: rounds need not wait for the first evening."""
 NIGHTS = 30
+_REPORTS = (Event.REPORTED, Event.MASKED)
+"""Steps after which an update may be counted."""
 SECONDS_PER_STEP = (0.4, 2.5)
 """A training step on a fast and on a slow processor."""
 
@@ -203,11 +205,11 @@ class _RoundWatch:
         settings = self._federation.settings
         if result.outcome.event is Event.UNAVAILABLE:
             self._service.require_alive()
-        if result.outcome.event is Event.REPORTED:
+        if result.outcome.event in _REPORTS:
             self._reports += 1
-            # No round closes with fewer reports.
-            if self._reports >= settings.parameters.minimum_reports:
-                self._look()
+        # No round closes with fewer reports. A group's are counted together, at whichever step comes after its end.
+        if self._reports >= settings.parameters.minimum_reports:
+            self._look()
         return len(self.rounds) >= settings.rounds
 
     def _look(self) -> None:

@@ -90,7 +90,8 @@ def _privacy(settings: DemoSettings, people: People, run: FederatedRun) -> schem
 
 def _bytes(run: FederatedRun) -> schema.BytesSection:
     events = run.totals.events
-    uploads = events[Event.REPORTED] + events[Event.REJECTED]  # a late report is uploaded whole, too
+    # A late report is uploaded whole, too, and so is a masked one whose device or group was lost afterwards.
+    uploads = events[Event.MASKED] or events[Event.REPORTED] + events[Event.REJECTED]
     return schema.BytesSection(
         up_per_device_round=run.totals.bytes_up / max(1, uploads),
         down_per_device_round=run.totals.bytes_down / max(1, events[Event.CONFIGURED]),

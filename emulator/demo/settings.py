@@ -6,7 +6,7 @@ from aggregation_service.rounds.optimizer import ServerMomentum, ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from emulator.trace import HOUR_S
 from model.network import FULL, SMALL, NetworkShape
-from protocol.plan import Plan, PrivacyParameters, TrainingParameters
+from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters, TrainingParameters
 
 POPULATION = "english"
 
@@ -28,6 +28,7 @@ class DemoSettings:
       parameters: of each round, beside the plan.
       plan_training: of each device.
       plan_privacy: of each round.
+      plan_secure_aggregation: of each round; None if the service is to see each update.
       optimizer: the server's.
       averaged_checkpoints: how many of the newest make the model that is released.
       vanish_rate: share of selected devices that vanish; production saw 0.06 to 0.10 (arXiv 1902.01046, section 9).
@@ -53,6 +54,7 @@ class DemoSettings:
     parameters: RoundParameters
     plan_training: TrainingParameters
     plan_privacy: PrivacyParameters
+    plan_secure_aggregation: SecureAggregationParameters | None
     optimizer: ServerOptimizer = ServerMomentum(momentum=0.9, learning_rate=1.0)  # noqa: RUF009  # frozen
     averaged_checkpoints: int
     vanish_rate: float = 0.08
@@ -67,10 +69,15 @@ class DemoSettings:
     @property
     def plan(self) -> Plan:
         """The plan of every round."""
-        return Plan(tensors=self.shape.tensors, training=self.plan_training, privacy=self.plan_privacy)
+        return Plan(
+            tensors=self.shape.tensors,
+            training=self.plan_training,
+            privacy=self.plan_privacy,
+            secure_aggregation=self.plan_secure_aggregation,
+        )
 
 
-def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
+def full_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = False) -> DemoSettings:
     """The main job: Gboard's network, all senders."""
     return DemoSettings(
         name="demo",
@@ -79,13 +86,14 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         max_messages=200,
         pretraining_epochs=2,
         rounds=rounds,
-        parameters=RoundParameters(minimum_reports=15, selection_timeout_s=300),
+        parameters=_round_parameters(minimum_reports=15),
         plan_training=TrainingParameters(
             batch_size=8, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=3_000
         ),
         plan_privacy=PrivacyParameters(
             l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
         ),
+        plan_secure_aggregation=None if plain_updates else _secure_aggregation(max_members=32),
         averaged_checkpoints=8,
         test_messages_per_held_out=30,
         test_messages_per_device=8,
@@ -93,7 +101,7 @@ def full_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
     )
 
 
-def quick_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
+def quick_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = False) -> DemoSettings:
     """The same loop with a tiny network and little text: for the tests, and for a first look."""
     return DemoSettings(
         name="demo (quick)",
@@ -102,15 +110,30 @@ def quick_demo(*, rounds: int, noise_multiplier: float) -> DemoSettings:
         max_messages=40,
         pretraining_epochs=2,
         rounds=rounds,
-        parameters=RoundParameters(minimum_reports=8, selection_timeout_s=300),
+        parameters=_round_parameters(minimum_reports=8),
         plan_training=TrainingParameters(
             batch_size=8, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000
         ),
         plan_privacy=PrivacyParameters(
             l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=10, minimum_separation_s=1 * HOUR_S
         ),
+        plan_secure_aggregation=None if plain_updates else _secure_aggregation(max_members=16),
         averaged_checkpoints=4,
         test_messages_per_held_out=10,
         test_messages_per_device=4,
         curve_messages=4,
+    )
+
+
+def _round_parameters(*, minimum_reports: int) -> RoundParameters:
+    """Devices ask seldom, and groups wait long: in virtual time a question costs more than a minute."""
+    return RoundParameters(
+        minimum_reports=minimum_reports, selection_timeout_s=300, gather_s=160, stage_timeout_s=120, poll_s=40
+    )
+
+
+def _secure_aggregation(*, max_members: int) -> SecureAggregationParameters:
+    """Of the smallest group two may drop out: devices of the demo do vanish."""
+    return SecureAggregationParameters(
+        value_bits=12, min_members=8, max_members=max_members, dropout_fraction=0.2, mode="malicious"
     )

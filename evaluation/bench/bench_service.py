@@ -12,7 +12,14 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from aggregation_service import operations
-from aggregation_service.config import CONFIG_VARIABLE, ServiceConfig, create_signing_key, load_config, render_config
+from aggregation_service.config import (
+    CONFIG_VARIABLE,
+    ServiceConfig,
+    create_signing_key,
+    load_config,
+    load_signing_key,
+    render_config,
+)
 from aggregation_service.identity import devices
 from aggregation_service.storage import books
 from aggregation_service.storage.database import Database
@@ -47,6 +54,7 @@ class Fleet:
 
     def __init__(self, config: ServiceConfig, folder: Path, num_devices: int) -> None:
         self._key = create_signing_key(folder / "devices.key")
+        self._service = load_signing_key(config.signing_key_path).public_key()
         self.device_ids = [secrets.token_hex(16) for _ in range(num_devices)]
         database = Database(config.database_url)
         try:
@@ -70,6 +78,7 @@ class Fleet:
         """Adds to a request the headers that sign it, with the current time and a fresh nonce."""
         signature = sign_request(
             self._key,
+            service=self._service,
             method=request.method,
             path=request.path,
             body_sha256=body_sha256,

@@ -69,7 +69,7 @@ class Setting:
 
     shape: NetworkShape = FULL
     reports: int = 300
-    connections: int = 16
+    connections: int = 24
     workers: int = 2
     update_format: UpdateFormat = "int16"
     database_url: str | None = None

@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from protocol.keystream import Keystream
+from protocol.keystream import MAX_READ_INTO, Keystream
 from protocol.lanes import LaneArray
 
 Sign = Literal[1, -1]
 
 _LABEL = b"keychorus mask v1"
-_BLOCK_BYTES = 1 << 16  # of keystream at a time: it stays in a core's own cache
+_BLOCK_BYTES = MAX_READ_INTO  # of keystream at a time: it stays in a core's own cache
 
 
 def add_mask(total: LaneArray, seed: bytes, *, sign: Sign = 1) -> None:
@@ -48,8 +48,9 @@ def add_mask(total: LaneArray, seed: bytes, *, sign: Sign = 1) -> None:
         raise ValueError(f"sign must be 1 or -1, got {sign}")
     keystream = Keystream(seed, _LABEL)
     add = np.add if sign == 1 else np.subtract
-    lanes_per_block = _BLOCK_BYTES // total.itemsize
-    for start in range(0, total.size, lanes_per_block):
-        lanes = total[start : start + lanes_per_block]
-        mask = np.frombuffer(keystream.read(lanes.nbytes), dtype=f"<u{total.itemsize}")
+    block = np.empty(_BLOCK_BYTES // total.itemsize, f"<u{total.itemsize}")
+    for start in range(0, total.size, block.size):
+        lanes = total[start : start + block.size]
+        mask = block[: lanes.size]
+        keystream.read_into(mask.data.cast("B"))
         add(lanes, mask, out=lanes)

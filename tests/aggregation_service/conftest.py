@@ -23,13 +23,14 @@ from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.service import Service
 from aggregation_service.summaries import summarise
 from protocol import routes
+from protocol.arrays import FloatArray
 from protocol.enrolment import Enrol
 from protocol.manifest import encode_public_key
 from protocol.messages import CheckIn, CheckInAnswer, Receipt, Selected, decode_message, encode_message
 from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
 from protocol.signed_requests import sha256_hex, sign_request
 from protocol.update import UPDATE_MEDIA_TYPE, encode_update
-from protocol.weights import FloatArray, Weights, flatten
+from protocol.weights import Weights, flatten
 
 POPULATION = "en-gb"
 START = 1_700_000_000.0
@@ -106,7 +107,7 @@ class Rehearsal:
     def sign(self, device_id: str, method: str, path: str, body: bytes = b"", **changes: Any) -> dict[str, str]:
         """The headers that sign a request as a device, with `changes` to what is signed."""
         signed = {"method": method, "path": path, "body_sha256": sha256_hex(body), "device_id": device_id}
-        signed |= {"at": int(self.now), "nonce": secrets.token_hex(16)}
+        signed |= {"at": int(self.now), "nonce": secrets.token_hex(16), "service": self.service.public_key}
         return sign_request(self.key(device_id), **(signed | changes))
 
     def post(self, device_id: str, path: str, message: msgspec.Struct, **changes: Any) -> TestResponse:

@@ -1,4 +1,6 @@
-import getpass
+import logging
+import os
+import pwd
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -146,6 +148,18 @@ def test_writers_wait_for_each_other(database: Database) -> None:
     assert verify(database) == 40
 
 
+def test_each_new_head_is_in_the_log_once_it_is_kept(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "aggregation_service")
+    with tampering(database) as connection:
+        audit.record(connection, actor="ada", action="x", subject="y", details={}, now=0.0)
+    assert caplog.messages == []
+    heads = []
+    for number in range(2):
+        record(database, number)
+        heads.append(head(database))
+    assert caplog.messages == [f"audit_head entry={entry} sha256={sha256}" for entry, sha256 in enumerate(heads, 1)]
+
+
 def test_an_action_that_fails_leaves_no_entry(database: Database) -> None:
     with tampering(database) as connection:
         audit.record(connection, actor="ada", action="x", subject="y", details={}, now=0.0)
@@ -164,13 +178,13 @@ def test_what_does_not_fit_is_refused(database: Database) -> None:
 
 
 def test_who_works_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(getpass, "getuser", lambda: "ada")
-    assert audit.machine_actor() == "cli:ada"
-    monkeypatch.setattr(getpass, "getuser", lambda: "a" * 100)
-    assert len(audit.machine_actor()) == 63
-
-    def nobody() -> str:
-        raise KeyError
-
-    monkeypatch.setattr(getpass, "getuser", nobody)
-    assert audit.machine_actor().removeprefix("cli:").isdigit()
+    known = pwd.getpwuid(os.getuid())
+    assert audit.machine_actor() == f"cli:{known.pw_name}"
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(variable, "grace")
+    assert audit.machine_actor() == f"cli:{known.pw_name}"
+    long = pwd.struct_passwd(("a" * 100, *known[1:]))
+    monkeypatch.setattr(pwd, "getpwuid", {os.getuid(): long}.__getitem__)
+    assert audit.machine_actor() == "cli:" + "a" * 59
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert audit.machine_actor() == f"cli:{os.getuid()}"

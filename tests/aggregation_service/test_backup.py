@@ -2,6 +2,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -169,6 +170,22 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(rehearsal: Any, target:
 
 
 @pytest.mark.usefixtures("programs")
+def test_the_audit_log_tells_of_a_backup_also_of_one_that_failed_after_the_keys_were_copied(
+    rehearsal: Any, programs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("aggregation_service.backup.dump", Mock(side_effect=DumpError("the disk is full")))
+        with pytest.raises(DumpError):
+            backup(rehearsal.config, tmp_path / "first", actor="cli:ada")
+    assert (tmp_path / "first" / "signing.key").exists()
+    backup(rehearsal.config, tmp_path / "second", actor="cli:ada")
+    with rehearsal.service.database.read() as connection:
+        told = [one for one in audit.list_entries(connection) if one.action == "service.backed_up"]
+        audit.verify(connection)
+    assert {one.actor for one in told} == {"cli:ada"}
+    assert [one.details["folder"] for one in told] == [str(tmp_path / "second"), str(tmp_path / "first")]
+
+
 def test_nothing_is_overwritten(rehearsal: Any, tmp_path: Path, target: str | None) -> None:
     backup(rehearsal.config, tmp_path / "backup")
     with pytest.raises(BackupError, match="never overwritten"):

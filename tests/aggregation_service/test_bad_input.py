@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from gunicorn_service import GunicornService, gunicorn_service, read_all
 from signing_device import SignedRequest, SigningDevice
 
 from aggregation_service import operations
-from aggregation_service.config import load_config, render_config
+from aggregation_service.config import load_config, load_signing_key, render_config
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
@@ -93,8 +94,12 @@ def send(service: GunicornService, request: SignedRequest) -> tuple[int, bytes]:
         return response.status, response.read()
 
 
+def key_of(service: GunicornService) -> Ed25519PublicKey:
+    return load_signing_key(service.log_path.parent / "service" / "signing.key").public_key()
+
+
 def enrolled(service: GunicornService) -> SigningDevice:
-    device = SigningDevice(POPULATION)
+    device = SigningDevice(POPULATION, key_of(service))
     status, body = send(service, device.enrol())
     assert status == 200, body
     return device
@@ -163,6 +168,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "path of a parent": (unsigned(method="GET", path="/v1/../../etc/passwd"), 404, "unknown_address"),
     "zero byte in a path": (unsigned(method="GET", path="/v1/files/%00"), 404, "unknown_file"),
     "broken escape": (unsigned(method="GET", path="/v1/%zz%ff"), 404, "unknown_address"),
+    "form in chunks": (unsigned("Transfer-Encoding: chunked", path="/login"), 411, "length_required"),
     "unsigned": (unsigned("Content-Length: 2", body=b"{}"), 400, "malformed_message"),
 }
 
@@ -363,6 +369,65 @@ def test_while_a_crowd_of_attackers_is_connected_devices_are_served_and_rounds_c
     assert slowest < 5
 
 
+EMPTY = "Content-Length: 60000"  # and nothing follows
+FORGED = SigningDevice(POPULATION, Ed25519PrivateKey.generate().public_key()).enrol()
+"""Which anybody can make, and whose signature is checked with its body."""
+HOLDERS: tuple[bytes, ...] = (
+    unsigned(EMPTY, path="/nowhere"),
+    unsigned(EMPTY),
+    unsigned(EMPTY, path="/login"),
+    unsigned(EMPTY, method="GET", path="/health"),
+    unsigned("Content-Length: 00000000000060000", path="/login"),
+    unsigned("Transfer-Encoding: chunked", path="/login", body=b"1\r\nx\r\n"),
+    raw(replace(FORGED, body=b"{"), length=60_000),
+    b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + unsigned(EMPTY, path="/login"),
+)
+
+
+def knock(service: GunicornService, stop: threading.Event) -> None:
+    """Eight connections a second that promise a body, each kept until the end."""
+    with contextlib.ExitStack() as kept:
+        for number in range(1000):
+            with contextlib.suppress(OSError):
+                kept.enter_context(service.connect()).sendall(HOLDERS[number % len(HOLDERS)])
+            if stop.wait(1 / 8):
+                return
+
+
+def test_bodies_that_never_come_hold_no_thread(service: GunicornService) -> None:
+    slowest = 0.0
+    with crowd(service, ((8, knock),)):
+        for _ in range(40):
+            began = time.monotonic()
+            assert status_of(service.exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")) == 200
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.05)
+    assert slowest < 1
+
+
+def test_who_is_still_sending_reads_why_it_was_refused(service: GunicornService) -> None:
+    body = bytes(3_000_000)
+    with service.connect() as connection:
+        connection.sendall(unsigned(f"Content-Length: {len(body)}", path="/nowhere"))
+        for start in range(0, len(body), 200_000):
+            connection.sendall(body[start : start + 200_000])
+            time.sleep(0.05)
+        answer = read_all(connection)
+    assert problem_of(answer).status == 404
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_refusal_keeps_the_connection_if_the_body_has_come(service: GunicornService) -> None:
+    request = unsigned("Content-Length: 3000", path="/nowhere", body=bytes(3000))
+    with service.connect() as connection:
+        for _ in range(3):
+            connection.sendall(request)
+            response = HTTPResponse(connection)
+            response.begin()
+            assert (response.status, response.will_close) == (404, False)
+            response.read()
+
+
 def test_memory_stays_flat_and_nothing_leaks(service: GunicornService) -> None:
     device = enrolled(service)
     requests = [
@@ -393,7 +458,7 @@ def test_workers_stop_though_connections_are_open(service: GunicornService, tmp_
 
 def test_the_log_of_all_this_names_nobody(service: GunicornService) -> None:
     """Runs last: reads what all tests above made the service write."""
-    secret = SigningDevice(POPULATION)
+    secret = SigningDevice(POPULATION, key_of(service))
     for request in (
         secret.enrol(),
         secret.check_in(0),

@@ -19,7 +19,7 @@ from signing_device import SignedRequest, SigningDevice
 
 from aggregation_service import operations
 from aggregation_service.cli import service
-from aggregation_service.config import CONFIG_VARIABLE, load_config
+from aggregation_service.config import CONFIG_VARIABLE, load_config, load_signing_key
 from protocol import routes
 from protocol.messages import CheckInAnswer, Selected, decode_message
 from protocol.plan import Plan, TensorSpec, encode_plan
@@ -94,7 +94,7 @@ def test_a_plan_may_be_toml(tmp_path: Path, plan: Plan) -> None:
     arguments = ["--plan", str(tmp_path / "plan.toml"), "--training-graph", str(tmp_path / "graph.tflite")]
     checkpoint = ["--checkpoint", str(tmp_path / "weights.safetensors"), "--minimum-reports", "5"]
     result = invoke(tmp_path, "task", "create", "en", *arguments, *checkpoint)
-    assert result.output == "en trains from model version 1\n"
+    assert result.output.startswith("en trains from model version 1, with ")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,8 @@ def test_a_round_over_a_real_socket(tmp_path: Path, plans: Any) -> None:
     plan = msgspec.structs.replace(plan, tensors=(TensorSpec(name="weights", shape=(1_000_000,)),))
     make_service(tmp_path, plan)
     token = operations.create_enrolment_token(load_config(tmp_path / "service.toml"), "en", uses=3, days=1).token
-    devices = [SigningDevice("en") for _ in range(3)]
+    service = load_signing_key(tmp_path / "signing.key").public_key()
+    devices = [SigningDevice("en", service) for _ in range(3)]
     generator = np.random.default_rng(0)
     updates = [generator.normal(size=1_000_000, scale=1e-3).astype(np.float32) for _ in range(2)]
     with serving(tmp_path) as address, requests.Session() as http:

@@ -3,15 +3,19 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from aggregation_service import limits
+from aggregation_service import limits, problems
 from aggregation_service.config import ConfigError, ServiceConfig
 from aggregation_service.refusals import RefusalKind, Refused
 from protocol.messages import Problem, decode_message
 
+BOTH = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
+
 
 @pytest.fixture
-def database_kind() -> str:
-    return "sqlite"
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """SQLite, but where a test says `BOTH`: the others count in memory only."""
+    kind: str = getattr(request, "param", "sqlite")
+    return kind
 
 
 @pytest.fixture
@@ -54,9 +58,11 @@ def test_an_address_is_limited_and_told_when_to_come_back(serve: Any) -> None:
     assert statuses(app, 1, address="192.0.2.2") == [404]
 
 
+@BOTH
 def test_a_flood_does_not_reach_the_database(rehearsal: Any, serve: Any) -> None:
     app = serve(address_rate_limit="2/minute")
     statuses(app, 10)
+    app.extensions[problems.TALLY].write()
     with rehearsal.service.database.read() as connection:
         counted = connection.exec_driver_sql("SELECT kind, count FROM refusals").all()
     assert [tuple(row) for row in counted] == [("unknown_file", 2)]
@@ -94,11 +100,12 @@ def test_a_device_is_limited_wherever_it_is(serve: Any) -> None:
     app = serve(device_rate_limit="3/minute")
     for number in range(3):
         with app.test_request_context(environ_overrides={"REMOTE_ADDR": f"192.0.2.{number}"}):
-            limits.limit_device("a" * 32)
+            limits.limit_device("en-gb", "a" * 32)
     with app.test_request_context(environ_overrides={"REMOTE_ADDR": "192.0.2.9"}):
         with pytest.raises(Refused) as caught:
-            limits.limit_device("a" * 32)
-        limits.limit_device("b" * 32)
+            limits.limit_device("en-gb", "a" * 32)
+        limits.limit_device("en-gb", "b" * 32)
+        limits.limit_device("en-us", "a" * 32)  # which anybody could have enrolled there
     assert caught.value.kind is RefusalKind.TOO_MANY_REQUESTS
     assert 1 <= int(caught.value.headers["Retry-After"]) <= 60
 
@@ -106,11 +113,40 @@ def test_a_device_is_limited_wherever_it_is(serve: Any) -> None:
 def test_several_rates_hold_together(serve: Any) -> None:
     app = serve(device_rate_limit="100/second;2/hour")
     with app.test_request_context():
-        limits.limit_device("a")
-        limits.limit_device("a")
+        limits.limit_device("en-gb", "a")
+        limits.limit_device("en-gb", "a")
         with pytest.raises(Refused) as caught:
-            limits.limit_device("a")
+            limits.limit_device("en-gb", "a")
     assert 60 < int(caught.value.headers["Retry-After"]) <= 3600
+
+
+@pytest.mark.parametrize("address_rate_limit", ["unlimited", "100/minute"])
+def test_without_its_storage_each_process_counts_for_itself(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, address_rate_limit: str
+) -> None:
+    app = serve(address_rate_limit=address_rate_limit, device_rate_limit="2/minute", login_rate_limit="2/minute")
+    storage = app.extensions["keychorus.limiter"].storage
+
+    def unreachable(*_arguments: object, **_named: object) -> None:
+        raise ConnectionRefusedError
+
+    class Unreachable(type(storage)):  # type: ignore[misc]
+        """As Redis' storage is when nobody listens: a subclass, for `limits` wraps errors of classes."""
+
+        base_exceptions = OSError
+        incr = get = get_expiry = check = unreachable
+
+    monkeypatch.setattr(storage, "__class__", Unreachable)
+    assert statuses(app, 3) == [404] * 3
+    with app.test_request_context():
+        for _ in range(2):
+            limits.limit_device("en-gb", "a")
+            limits.limit_login("ada")
+            limits.count_failed_login("ada")
+        for refused in (lambda: limits.limit_device("en-gb", "a"), lambda: limits.limit_login("ada")):
+            with pytest.raises(Refused) as caught:
+                refused()
+            assert caught.value.kind is RefusalKind.TOO_MANY_REQUESTS
 
 
 def test_a_storage_that_is_not_installed_is_told_in_a_sentence(rehearsal: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from aggregation_service.problems import status_of
 from aggregation_service.refusals import RefusalKind
 from protocol import routes
 from protocol.messages import CheckInAnswer, Selected, decode_message
+from protocol.secure_aggregation.inputs import SECURE_MEDIA_TYPE
 from protocol.update import UPDATE_MEDIA_TYPE, encode_update
 
 POPULATION = "en-gb"
@@ -142,7 +143,7 @@ def disguise(rehearsal: Any, plans: Any, monkeypatch: pytest.MonkeyPatch) -> Dis
     rehearsal.post_check_in()
     with rehearsal.service.database.write() as connection:
         add_operator(connection, "ada", password=PASSWORD, role=Role.OPERATOR, actor="test", now=rehearsal.now)
-    device = SigningDevice(POPULATION, now=lambda: rehearsal.now)
+    device = SigningDevice(POPULATION, rehearsal.service.public_key, now=lambda: rehearsal.now)
     token = operations.create_enrolment_token(rehearsal.config, POPULATION, uses=5, days=1).token
     enrolment = device.enrol(token)
     response = rehearsal.request("POST", enrolment.path, data=enrolment.body, headers=enrolment.headers)
@@ -156,7 +157,7 @@ def disguise(rehearsal: Any, plans: Any, monkeypatch: pytest.MonkeyPatch) -> Dis
     return disguise
 
 
-@schemathesis.serializer(UPDATE_MEDIA_TYPE)
+@schemathesis.serializer(UPDATE_MEDIA_TYPE, SECURE_MEDIA_TYPE)
 def update_of(_context: schemathesis.SerializationContext, value: Any) -> bytes:
     """What was generated; a real update in place of a number or a truth value."""
     if isinstance(value, int | float | bool):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from aggregation_service import operations
+from aggregation_service import audit, operations
 from aggregation_service.app import create_app
 from aggregation_service.config import ConfigError
 from aggregation_service.operations import OperationError
@@ -39,6 +40,15 @@ def test_without_key_or_tables_no_service_starts(rehearsal: Any) -> None:
     rehearsal.config.signing_key_path.unlink()
     with pytest.raises(ConfigError, match="keychorus service init"):
         create_app(rehearsal.config)
+
+
+def test_the_audit_log_tells_of_another_delta_at_the_next_start(rehearsal: Any) -> None:
+    for delta in (1e-10, 1e-10, 1e-9, 1e-9, 1e-10):
+        operations.prepare_database(replace(rehearsal.config, privacy_delta=delta), "cli:ada")
+    with rehearsal.service.database.read() as connection:
+        told = [one for one in audit.list_entries(connection) if one.action == "privacy_delta.set"]
+    assert [one.details["privacy_delta"] for one in reversed(told)] == [1e-10, 1e-9, 1e-10]
+    assert {one.actor for one in told} == {"cli:ada"}
 
 
 @pytest.mark.parametrize("name", ["", "EN", "en_gb", "-en", "e" * 64, "en/gb"])
@@ -139,7 +149,7 @@ def test_only_a_model_version_that_exists_is_released(rehearsal: Any, plan: Plan
     with pytest.raises(OperationError, match="has no model versions yet"):
         operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=version)
     rehearsal.create_task(plan)
-    with pytest.raises(OperationError, match=f"model_version must be one of 0 to 0 of en-gb, got {version}"):
+    with pytest.raises(OperationError, match=f"one of 0 to 0 that en-gb still has, got {version}"):
         operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=version)
     made = operations.publish_release(rehearsal.config, population=POPULATION, files=files, model_version=0)
     assert made.model_version == 0

@@ -130,12 +130,40 @@ def test_sending_sends_all(pair: tuple[PatientSocket, socket.socket]) -> None:
     assert received == content
 
 
-def test_in_a_hurry_only_the_quick_are_waited_for(pair: tuple[PatientSocket, socket.socket]) -> None:
+def test_in_a_hurry_only_what_has_come_is_received(pair: tuple[PatientSocket, socket.socket]) -> None:
     patient, other = pair
-    patient.hurry()
     other.sendall(b"abc")
+    patient.hurry()
     assert patient.recv(10) == b"abc"
     began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(TooSlow):
+            patient.recv(10)
+    assert time.monotonic() - began < 0.1
+    patient.renew()
+    other.sendall(b"abc")
+    assert patient.recv(10) == b"abc"
+
+
+def test_a_steady_drip_does_not_prolong_a_hurry(pair: tuple[PatientSocket, socket.socket]) -> None:
+    patient, other = pair
+    other.sendall(b"x" * 10_000)
+    patient.hurry()
+
+    def receive() -> None:
+        for _ in range(10_000):
+            patient.recv(1)
+            time.sleep(0.0005)
+
     with pytest.raises(TooSlow):
-        patient.recv(10)
-    assert time.monotonic() - began < PATIENCE_S
+        receive()
+
+
+def test_the_worker_is_told_of_a_connections_last_request(pair: tuple[PatientSocket, socket.socket]) -> None:
+    told: list[str] = []
+    pair[0].close_after_answer()  # of no request
+    pair[0].on_close(lambda: told.append("end"))
+    pair[0].close_after_answer()
+    pair[0].renew()
+    pair[0].close_after_answer()
+    assert told == ["end"]

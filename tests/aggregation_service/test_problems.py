@@ -55,7 +55,7 @@ def test_a_refusal_stays_a_refusal_when_it_cannot_be_counted(rehearsal: Any, cap
     with rehearsal.service.database.write() as connection:
         connection.exec_driver_sql("DROP TABLE refusals")
     assert rehearsal.request("GET", "/nothing").status_code == 404
-    assert "refusal_not_counted" in caplog.text
+    assert "refusals_not_counted" in caplog.text
 
 
 def test_every_kind_has_a_status() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from chaos.site import BRAND, NUM_VALUES, POPULATION, SPECS, Site
 
 from protocol import routes
+from protocol.arrays import FloatArray
 from protocol.messages import CheckIn, CheckInAnswer, Problem, Selected, decode_message, encode_message
 from protocol.signed_requests import sha256_hex, sign_request
 from protocol.update import UPDATE_MEDIA_TYPE, encode_update
-from protocol.weights import FloatArray
 
 GIVES_UP_AFTER_S = 30.0
 _PAUSE_S = 0.02
@@ -135,6 +135,7 @@ class Crowd:
     def _ask(self, number: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         signature = sign_request(
             self.site.key,
+            service=self.site.service_key,
             method=method,
             path=path,
             body_sha256=sha256_hex(body),

@@ -14,20 +14,28 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from postgres import PostgresServer
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregation_service import operations
-from aggregation_service.config import CONFIG_VARIABLE, UNLIMITED, ServiceConfig, load_config, render_config
+from aggregation_service.config import (
+    CONFIG_VARIABLE,
+    UNLIMITED,
+    ServiceConfig,
+    load_config,
+    load_signing_key,
+    render_config,
+)
 from aggregation_service.identity import devices
+from aggregation_service.policy import PopulationPolicy
 from aggregation_service.rounds.optimizer import ServerAverage
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.tables import coordinator, ledger, rounds
+from protocol.arrays import FloatArray
 from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
-from protocol.weights import FloatArray
 
 POPULATION = "chaos"
 NUM_DEVICES = 8
@@ -69,6 +77,10 @@ class Site:
         return load_config(self.folder / "service.toml")
 
     @property
+    def service_key(self) -> Ed25519PublicKey:
+        return load_signing_key(self.folder / "signing.key").public_key()
+
+    @property
     def log(self) -> str:
         return (self.folder / "service.log").read_text(errors="replace")
 
@@ -77,7 +89,7 @@ class Site:
         paths = operations.initialise(self.folder, database_url=url)
         config = replace(load_config(paths.config_path), address_rate_limit=UNLIMITED, device_rate_limit=UNLIMITED)
         paths.config_path.write_text(render_config(config))
-        operations.add_population(config, POPULATION)
+        operations.add_population(config, POPULATION, PopulationPolicy(keep_checkpoints=None))  # the verdict reads all
         operations.create_task(
             config,
             population=POPULATION,

@@ -13,7 +13,8 @@ from aggregation_service.privacy.ledger import GaussianSumReleased
 from aggregation_service.storage import books
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.tables import checkpoints, partial_sums, participation, rounds
-from protocol.weights import FloatArray, decode_checkpoint
+from protocol.arrays import FloatArray
+from protocol.weights import decode_checkpoint
 
 
 def check_books(site: Site, crowd: Crowd) -> Counter[str]:

@@ -80,11 +80,59 @@ def test_compose_shuts_the_service_in(compose: dict[str, Any]) -> None:
     assert services["nginx"]["depends_on"] == {"service": {"condition": "service_healthy"}}
 
 
+def test_compose_names_only_what_it_has_and_has_nothing_that_nobody_names(compose: dict[str, Any]) -> None:
+    named: dict[str, set[str]] = {"networks": set(), "secrets": set(), "volumes": set()}
+    for name, one in compose["services"].items():
+        assert set(one.get("depends_on", {})) <= set(compose["services"]) - {name}
+        for other, how in one.get("depends_on", {}).items():
+            is_checked = "healthcheck" in compose["services"][other] or other == "service"  # by its image's HEALTHCHECK
+            assert how == {"condition": "service_healthy"}
+            assert is_checked
+        named["networks"] |= set(one["networks"])
+        named["secrets"] |= set(one.get("secrets", []))
+        for volume in one.get("volumes", []):
+            source, target, *mode = re.sub(r"\$\{[^}]*\}", "$STATE", volume).split(":")
+            assert target.startswith("/")
+            assert mode in ([], ["ro"])
+            if re.fullmatch(r"[a-z]+", source):
+                named["volumes"].add(source)
+            else:
+                assert source == "$STATE" or (DEPLOY / source).is_file()
+    assert named == {kind: set(compose[kind]) for kind in named}
+
+
+def test_what_compose_and_nginx_say_of_each_other_is_true(compose: dict[str, Any]) -> None:
+    nginx, services = (DEPLOY / "nginx.conf").read_text(), compose["services"]
+    host, port = re.findall(r"^ +server ([a-z]+):(\d+)", nginx, flags=re.MULTILINE)[0]
+    command = services[host]["command"]
+    assert command[command.index("--port") + 1] == port
+    assert set(re.findall(r"/run/secrets/([a-z_]+)", nginx)) == set(services["nginx"]["secrets"])
+    listens = {f"{port}:{port}" for port in re.findall(r"listen (\d+)", nginx)}
+    assert listens == set(services["nginx"]["ports"])
+    assert set(services[host]["networks"]) & set(services["nginx"]["networks"])
+
+
 @pytest.mark.parametrize("name", ["service", "init"])
 def test_compose_runs_commands_that_exist(compose: dict[str, Any], name: str) -> None:
     group, command, *words = compose["services"][name]["command"]
     assert group == "service"
     assert {word for word in words if word.startswith("--")} <= option_names(command)
+
+
+def test_an_image_is_made_of_what_it_copies_and_of_nothing_else(containerfile: list[list[str]]) -> None:
+    copied = {rest for name, rest in containerfile if name == "COPY" and "--from" not in rest}
+    sources = {source for rest in copied for source in rest.split()[:-1]}
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == sources
+
+
+@pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="this is no checkout of git")
+@pytest.mark.parametrize(
+    "path", ["deploy/state/signing.key", "deploy/state/pgpass", "deploy/secrets/tls_key", "service/session.key"]
+)
+def test_secrets_that_are_made_in_the_checkout_stay_out_of_git(path: str) -> None:
+    assert subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False).returncode == 0
 
 
 def test_container_has_locked_packages_and_no_root(containerfile: list[list[str]]) -> None:
@@ -119,6 +167,12 @@ def test_units_run_commands_that_exist() -> None:
         command = re.search(r"/keychorus service ([a-z]+)", start)
         assert command is not None
         assert set(re.findall(r"(?<= )--[a-z-]+", start)) <= option_names(command[1])
+
+
+def test_no_outage_is_so_long_that_systemd_gives_up() -> None:
+    text = (DEPLOY / "keychorus-service.service").read_text()
+    assert "StartLimitIntervalSec=0\n" in text.partition("[Service]")[0]
+    assert unit(DEPLOY / "keychorus-service.service")["Service"]["Restart"] == "always"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask, Response, request
+from secure_group import Group
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from device_runtime.conditions import Conditions
@@ -199,6 +200,7 @@ class Service:
     bodies: list[bytes] = field(default_factory=list)
     reports: list[bytes] = field(default_factory=list)
     enrolments: list[Enrol] = field(default_factory=list)
+    group: Group | None = None
 
     def offer(self, contents: dict[str, bytes], *, key: Ed25519PrivateKey | None = None, **changes: Any) -> Selected:
         """Selects whoever checks in into a round with these files."""
@@ -244,7 +246,8 @@ class Service:
 
         @app.get(routes.file("<sha256>"))
         def file(sha256: str) -> Response:
-            return Response(self.files[sha256], content_type="application/octet-stream")
+            response = Response(self.files[sha256], content_type="application/octet-stream")
+            return response.make_conditional(request, accept_ranges=True, complete_length=len(self.files[sha256]))
 
         @app.put(routes.report("<round_id>", "<assignment_id>"))
         def report(round_id: str, assignment_id: str) -> Response:
@@ -255,6 +258,10 @@ class Service:
             self.reports.append(request.get_data())
             receipt = Receipt(assignment_id=assignment_id, reconnect_after_s=self.reconnect_after_s)
             return Response(encode_message(receipt), content_type="application/json")
+
+        @app.route(routes.secure_aggregation("<round_id>", "<assignment_id>", "<message>"), methods=["GET", "PUT"])
+        def secure_aggregation(round_id: str, assignment_id: str, message: str) -> Response:
+            return self.group.handle(request.method, message, request.get_data(), assignment_id)
 
         return app
 

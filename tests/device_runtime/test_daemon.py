@@ -135,6 +135,8 @@ def test_a_clock_turned_back_does_not_end_the_looking(diary, clock):
 def test_no_release_is_looked_for_within_a_round(diary, clock):
     assert refreshes(diary, clock, Outcome(event=Event.SELECTED), TRAINED, WAITING, WAITING) == 1
     assert refreshes(diary, clock, Outcome(event=Event.SELECTED), TRAINED, TRAINED) == 0
+    awaiting = Outcome(event=Event.AWAITING_GROUP, next_step_in_s=2.0)
+    assert refreshes(diary, clock, TRAINED, Outcome(event=Event.ADVERTISED), awaiting, awaiting) == 0
 
 
 def test_no_release_is_looked_for_on_somebodys_mobile_data(diary, clock):

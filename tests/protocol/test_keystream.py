@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.keystream import Keystream
+from protocol.keystream import MAX_READ_INTO, Keystream
 
 SEEDS = st.binary(min_size=32, max_size=32)
 
@@ -48,6 +48,23 @@ def test_it_is_what_the_rfcs_say(seed, label):
 def test_reading_in_pieces_gives_the_same(sizes):
     pieces = Keystream(bytes(32), b"label")
     assert b"".join(map(pieces.read, sizes)) == Keystream(bytes(32), b"label").read(sum(sizes))
+
+
+@given(st.lists(st.integers(0, 200), max_size=8))
+def test_a_buffer_is_filled_with_what_reading_gives(sizes):
+    filled, read = Keystream(bytes(32), b"label"), Keystream(bytes(32), b"label")
+    for size in sizes:
+        buffer = bytearray(b"x" * size)
+        filled.read_into(memoryview(buffer))
+        assert buffer == read.read(size)
+
+
+def test_a_buffer_is_filled_whole_or_refused():
+    buffer = bytearray(MAX_READ_INTO)
+    Keystream(bytes(32), b"label").read_into(memoryview(buffer))
+    assert buffer == Keystream(bytes(32), b"label").read(MAX_READ_INTO)
+    with pytest.raises(ValueError, match="a buffer must have at most 65536 bytes, got 65537"):
+        Keystream(bytes(32), b"label").read_into(memoryview(bytearray(MAX_READ_INTO + 1)))
 
 
 def test_labels_and_seeds_part_streams():

@@ -16,7 +16,9 @@ from protocol.signed_requests import RequestSignature, read_signature, sha256_he
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "signed_requests.json").read_text(encoding="utf-8"))
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+SERVICE = Ed25519PrivateKey.from_private_bytes(bytes([9] * 32)).public_key()
 FIELDS = {
+    "service": SERVICE,
     "method": "POST",
     "path": "/v1/populations/english/check-ins",
     "body_sha256": sha256_hex(b"{}"),
@@ -26,6 +28,9 @@ FIELDS = {
 }
 HEX = "0123456789abcdef"
 CHANGED: dict[str, st.SearchStrategy[Any]] = {
+    "service": st.binary(min_size=32, max_size=32).map(
+        lambda seed: Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    ),
     "method": st.sampled_from(["GET", "PUT", "POSTS", "POS"]),
     "path": st.text(max_size=80).map(lambda text: f"/{text}"),
     "body_sha256": st.text(HEX, min_size=64, max_size=64),
@@ -38,7 +43,7 @@ CHANGED: dict[str, st.SearchStrategy[Any]] = {
 def verify(headers: dict[str, str], **said: Any) -> RequestSignature:
     """What a service does: whatever travels in headers is read from them."""
     signature = read_signature(headers)
-    verify_request(signature, KEY.public_key(), method=said["method"], path=said["path"])
+    verify_request(signature, KEY.public_key(), **{name: said[name] for name in ("service", "method", "path")})
     return signature
 
 
@@ -47,21 +52,23 @@ def test_vectors_of_requests_that_pass(vector: dict[str, Any]) -> None:
     body = bytes.fromhex(vector["body"])
     fields = {name: vector[name] for name in ("method", "path", "device_id", "at", "nonce")}
     key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(vector["private_key"]))
-    assert sign_request(key, body_sha256=sha256_hex(body), **fields) == vector["headers"]
+    service = decode_public_key(vector["service"])
+    assert sign_request(key, service=service, body_sha256=sha256_hex(body), **fields) == vector["headers"]
     signature = read_signature(vector["headers"])
     assert signature.body_sha256 == sha256_hex(body)
     assert (signature.device_id, signature.at, signature.nonce) == tuple(
         fields[name] for name in ("device_id", "at", "nonce")
     )
     public_key = decode_public_key(vector["public_key"])
-    verify_request(signature, public_key, method=vector["method"], path=vector["path"])
+    verify_request(signature, public_key, service=service, method=vector["method"], path=vector["path"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["bad"], ids=lambda vector: vector["name"])
 def test_vectors_of_requests_that_fail(vector: dict[str, Any]) -> None:
-    public_key = decode_public_key(vector["public_key"])
+    public_key, service = decode_public_key(vector["public_key"]), decode_public_key(vector["service"])
+    asked = {"service": service, "method": vector["method"], "path": vector["path"]}
     with pytest.raises(getattr(errors, vector["raises"])):
-        verify_request(read_signature(vector["headers"]), public_key, method=vector["method"], path=vector["path"])
+        verify_request(read_signature(vector["headers"]), public_key, **asked)
 
 
 def test_the_headers_names_may_come_in_any_case() -> None:
@@ -89,7 +96,7 @@ def test_any_changed_bit_of_the_signature_is_noticed(place: int) -> None:
     values = {name: getattr(genuine, name) for name in ("device_id", "at", "nonce", "body_sha256")}
     forged = RequestSignature(signature=bytes(changed), **values)
     with pytest.raises(WrongSignature):
-        verify_request(forged, KEY.public_key(), method=FIELDS["method"], path=FIELDS["path"])
+        verify_request(forged, KEY.public_key(), service=SERVICE, method=FIELDS["method"], path=FIELDS["path"])
 
 
 def test_a_line_break_in_the_path_cannot_stand_for_another_field() -> None:

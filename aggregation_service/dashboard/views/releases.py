@@ -7,12 +7,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.releases.statements import STATEMENT_FILE
 from aggregation_service.storage import releases as stored
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.releases import ReleaseRecord
 from protocol.manifest import FileEntry, Manifest
-
-STATEMENT_FILE = "privacy_statement"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Rounds as an operator sees them: counts and times, nothing of a single device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
@@ -14,6 +14,60 @@ CHARTED_ROUNDS = 60
 PAGE_ROUNDS = 20
 
 
+_WHERE_LOST = {
+    None: "silent",
+    "too_few_devices": "in_selection",
+    "too_few_reports": "silent",
+    "close_failed": "silent",
+    "budget_spent": "silent",
+}
+"""Where devices that never reported were lost, by why their round was abandoned; else it was cut short by others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DropOuts:
+    """Devices of a round that were selected and are not in its result, by how far they came.
+
+    What is not recorded is not told: whether a device fetched the round's files, and who was turned away at check-in,
+    which was never selected. Refused reports are counted by population, not by round.
+
+    Attributes:
+      in_selection: waited in a cohort that too few others joined.
+      silent: had not reported by the deadline.
+      cut_off: were at work when something else ended the round: another task, or a process that died.
+      not_awaited: were at work when the goal was reached: a cohort is larger than its goal so that nobody waits for
+        the slowest.
+      in_vain: reported, and the round came to no result.
+
+    """
+
+    in_selection: int = 0
+    silent: int = 0
+    cut_off: int = 0
+    not_awaited: int = 0
+    in_vain: int = 0
+
+    @property
+    def by_phase(self) -> dict[str, int]:
+        """Their numbers by the names above, in the order of the phases."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.by_phase.values())
+
+
+# What the chart calls them; in the table there is room for the names alone.
+PHASES_LOST_IN = {
+    "in_selection": "lost in selection",
+    "silent": "silent in reporting",
+    "cut_off": "cut off in reporting",
+    "not_awaited": "not awaited at the goal",
+    "in_vain": "in vain after reporting",
+}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundView:
     """One round.
@@ -23,7 +77,7 @@ class RoundView:
       phase: "selection", "reporting", "closing", "closed" or "abandoned".
       abandoned_because: why, as the service names it; None unless abandoned.
       cohort_size: devices that it selects at most.
-      lost: devices that were selected and did not report in time; 0 while the round is open.
+      drop_outs: devices that were selected and are not in its result; none while the round is open.
       waiting: devices that were selected and may still report; 0 once the round has ended.
       opened_at: seconds since 1970, as all times here.
       result: what an evaluation round measured, as it was written; None of a training round.
@@ -58,9 +112,13 @@ class RoundView:
         return self.phase == "abandoned"
 
     @property
-    def lost(self) -> int:
-        """Devices that were selected and never reported."""
-        return 0 if self.is_open else self.selected - self.reported
+    def drop_outs(self) -> DropOuts:
+        """Devices that were selected and are not in its result."""
+        if self.is_open:
+            return DropOuts()
+        where = "not_awaited" if self.reported >= self.report_goal else _WHERE_LOST.get(self.abandoned_because)
+        never_reported = {where or "cut_off": self.selected - self.reported}
+        return DropOuts(**never_reported, in_vain=self.reported if self.is_abandoned else 0)
 
     @property
     def waiting(self) -> int:

@@ -49,7 +49,9 @@ def test_devices_are_counted_and_named_only_when_asked(rehearsal: Any) -> None:
     assert counts.output.split() == ["enrolled", "1", "revoked", "1"]
     named = run(rehearsal, "device", "list", POPULATION, "--ids").output.splitlines()
     assert sorted(named) == sorted([f"{kept} enrolled", f"{revoked} revoked"])
-    assert actions(rehearsal)[0] == "device.revoked"
+    with rehearsal.service.database.read() as connection:
+        [newest] = audit.list_entries(connection, limit=1)
+    assert (newest.action, newest.subject) == ("device.revoked", f"{POPULATION}/{revoked}")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 from sqlalchemy import delete
 
+from aggregation_service import audit as audit_log
 from aggregation_service import operations
 from aggregation_service.cli import service
 from aggregation_service.config import load_config, load_session_key
@@ -97,3 +98,10 @@ def test_a_session_key_for_a_service_without_one(config_path: Path) -> None:
     assert load_session_key(path) == second
     assert run(config_path, "key", "session", "--replace").exit_code == 0
     assert len({first, second, load_session_key(path)}) == 3
+    with opened(load_config(config_path)) as database, database.read() as connection:
+        entries = audit_log.list_entries(connection)
+    assert [(one.action, one.details["replace"]) for one in entries] == [
+        ("session_key.made", True),
+        ("session_key.made", False),
+    ]
+    assert all(one.actor.startswith("cli:") for one in entries)

@@ -29,17 +29,22 @@ def test_populations_and_their_policies(config_path: Path) -> None:
     assert added.exit_code == 0, added.output
     assert policy(config_path, "en-gb") == PopulationPolicy()
     assert policy(config_path, "de-de") == PopulationPolicy(enrolment="open", epsilon_budget=8.0, gate_margin=-0.01)
+    rest = "gate_standard_errors 1.645  keep_checkpoints 64"
     assert run(config_path, "list").output == (
-        "de-de  enrolment open  epsilon_budget 8.0  gate_margin -0.01\n"
-        "en-gb  enrolment token  epsilon_budget none  gate_margin none\n"
+        f"de-de  enrolment open  epsilon_budget 8.0  gate_margin -0.01  {rest}\n"
+        f"en-gb  enrolment token  epsilon_budget none  gate_margin none  {rest}\n"
     )
 
 
 def test_only_what_is_named_changes_and_the_audit_log_has_both(config_path: Path) -> None:
     run(config_path, "add", "en-gb", "--epsilon-budget", "8", "--gate-margin", "0.001")
     assert run(config_path, "policy", "en-gb", "--enrolment", "attestation").exit_code == 0
-    changed = run(config_path, "policy", "en-gb", "--epsilon-budget", "none")
-    assert changed.output == "en-gb  enrolment attestation  epsilon_budget none  gate_margin 0.001\n"
+    words = ("--epsilon-budget", "none", "--keep-checkpoints", "9", "--gate-standard-errors", "0")
+    changed = run(config_path, "policy", "en-gb", *words)
+    assert changed.output == (
+        "en-gb  enrolment attestation  epsilon_budget none  gate_margin 0.001  gate_standard_errors 0.0"
+        "  keep_checkpoints 9\n"
+    )
     assert run(config_path, "policy", "en-gb").output == changed.output
     with opened(load_config(config_path)) as database, database.read() as connection:
         entries = audit.list_entries(connection)
@@ -58,6 +63,8 @@ def test_only_what_is_named_changes_and_the_audit_log_has_both(config_path: Path
         (("add", "en-gb"), "population en-gb exists already"),
         (("policy", "de-de"), "there is no population de-de"),
         (("policy", "en-gb", "--epsilon-budget", "0"), "Expected `float` > 0"),
+        (("policy", "en-gb", "--keep-checkpoints", "0"), "Expected `int` >= 1"),
+        (("policy", "en-gb", "--keep-checkpoints", "1.5"), "Expected `int | null`"),
         (("policy", "en-gb", "--epsilon-budget", "much"), "'much' is not a valid float"),
         (("policy", "en-gb", "--enrolment", "all"), "'all' is not one of 'open', 'token', 'attestation'"),
     ],

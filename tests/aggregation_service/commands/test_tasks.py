@@ -1,4 +1,4 @@
-"""The server's optimiser on the command line: each kind with its own options, and no others."""
+"""Tasks on the command line: each server's optimiser with its own options and no others; and their end."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from aggregation_service import audit, operations
 from aggregation_service.cli import service
 from aggregation_service.config import CONFIG_VARIABLE
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum
@@ -33,8 +34,12 @@ def create(rehearsal: Any, plan: Plan, *options: str) -> Result:
         (folder / name).write_bytes(content)
     files = ("--plan", "plan.json", "--training-graph", "graph.tflite", "--checkpoint", "weights.safetensors")
     paths = [part if part.startswith("--") else str(folder / part) for part in files]
-    runner = CliRunner(env={CONFIG_VARIABLE: str(folder / "service.toml")})
-    return runner.invoke(service, ["task", "create", POPULATION, *paths, "--minimum-reports", "1", *options])
+    return run(rehearsal, "create", POPULATION, *paths, "--minimum-reports", "1", *options)
+
+
+def run(rehearsal: Any, *arguments: str) -> Result:
+    runner = CliRunner(env={CONFIG_VARIABLE: str(rehearsal.folder / "service.toml")})
+    return runner.invoke(service, ["task", *arguments])
 
 
 @pytest.mark.parametrize(
@@ -77,3 +82,64 @@ def test_what_an_optimiser_does_not_have_is_refused(
     assert message in result.output
     with rehearsal.service.database.read() as connection:
         assert models.newest_task(connection, POPULATION) is None
+
+
+def test_a_task_is_ended_with_its_round_and_the_audit_log_says_by_whom(rehearsal: Any, plan: Plan) -> None:
+    rehearsal.create_task(plan)
+    rehearsal.select()
+    result = run(rehearsal, "end", POPULATION)
+    assert (result.exit_code, result.output) == (0, "task 1 of en-gb has ended\n")
+    with rehearsal.service.database.read() as connection:
+        [entry] = audit.list_entries(connection, limit=1)
+    assert (entry.action, entry.actor, entry.subject) == ("task.ended", audit.machine_actor(), POPULATION)
+    assert entry.details == {"task": 1, "because": "cancelled"}
+    summary = rehearsal.summary()
+    assert summary["task_ended_because"] == "cancelled"
+    assert [entry["phase"] for entry in summary["rounds"]] == ["abandoned"]
+    assert rehearsal.post_check_in().reason == "no_task"
+
+
+def test_an_evaluation_is_ended_before_the_training(rehearsal: Any, plan: Plan) -> None:
+    rehearsal.create_task(plan)
+    operations.create_evaluation(rehearsal.config, population=POPULATION)
+    assert [run(rehearsal, "end", POPULATION).output for _ in range(2)] == [
+        "task 2 of en-gb has ended\n",
+        "task 1 of en-gb has ended\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("population", "message"),
+    [("nowhere", "there is no population nowhere"), (POPULATION, "has no task that has not ended")],
+)
+def test_what_is_not_there_cannot_be_ended(rehearsal: Any, population: str, message: str) -> None:
+    result = run(rehearsal, "end", population)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("goal", "options", "told"),
+    [
+        (20, [], "with secure aggregation in groups of 6 to 26 devices, 12 bits a value"),
+        (20, ["--secure-aggregation"], "with secure aggregation in groups of 6 to 26 devices, 12 bits a value"),
+        (20, ["--plain-updates"], "with plain updates"),
+        (3, [], "plain updates: a cohort of 4 devices is too small for secure aggregation"),
+    ],
+)
+def test_secure_aggregation_is_the_default_where_it_can_be(
+    rehearsal: Any, plans: Any, goal: int, options: list[str], told: str
+) -> None:
+    result = create(rehearsal, plans(goal=goal), *options)
+    assert result.exit_code == 0, result.output
+    assert told in result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert (task.plan.secure_aggregation is not None) == ("with secure" in told)
+
+
+def test_secure_aggregation_that_was_asked_for_is_never_left_out(rehearsal: Any, plans: Any) -> None:
+    result = create(rehearsal, plans(goal=3), "--secure-aggregation")
+    assert result.exit_code == 1
+    assert "a cohort of 4 devices is too small" in result.output

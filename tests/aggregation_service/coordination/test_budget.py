@@ -14,11 +14,6 @@ POPULATION = "en-gb"
 DELTA = 1e-10
 
 
-@pytest.fixture
-def database_kind() -> str:
-    return "sqlite"
-
-
 def set_budget(rehearsal: Any, epsilon: float) -> None:
     with rehearsal.service.database.write() as connection:
         models.set_policy(connection, POPULATION, PopulationPolicy(epsilon_budget=epsilon))

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from aggregation_service import operations
-from aggregation_service.coordination import closing
+from aggregation_service.coordination import closing, coordinator
+from aggregation_service.rounds.state import AbandonReason
 from aggregation_service.storage import books
+from aggregation_service.storage.locks import lock_population
+from aggregation_service.storage.rounds import retire_open_round
 from aggregation_service.storage.tables import assignments, checkpoints, partial_sums
 from protocol import routes
 from protocol.clipping import l2_norm
@@ -171,6 +174,23 @@ def test_without_a_task_devices_come_back_later(rehearsal: Any) -> None:
     assert isinstance(answer, ComeBack)
     assert answer.reason == "no_task"
     assert answer.reconnect_after_s >= 3600
+
+
+def test_a_round_that_goes_between_look_and_lock_sends_no_device_away_for_an_hour(
+    rehearsal: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsal.create_task(plan)
+    rehearsal.summary()
+
+    def lock_late(connection: Connection, population: str) -> None:
+        lock_population(connection, population)
+        retire_open_round(connection, population, AbandonReason.TASK_REPLACED, rehearsal.now)
+
+    monkeypatch.setattr(coordinator, "lock_population", lock_late)
+    answer = rehearsal.post_check_in()
+    assert isinstance(answer, ComeBack)
+    assert answer.reason == "no_round"
+    assert answer.reconnect_after_s < 3600
 
 
 def test_a_fresh_process_abandons_the_round_whose_key_was_lost(rehearsal: Any, plan: Plan) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from aggregation_service.app import create_app
-from aggregation_service.coordination.running import CoordinatorThread
+from aggregation_service.coordination.running import LONGEST_WAIT_S, CoordinatorThread
 from protocol.plan import Plan
 
 POPULATION = "en-gb"
@@ -57,6 +57,31 @@ def test_it_survives_whatever_fails_and_tells_an_outage_once(caplog: pytest.LogC
     count = ticks.count
     time.sleep(0.02)
     assert ticks.count == count
+
+
+class Stopping:
+    """Stops the thread after some waits, which take no time."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def is_set(self) -> bool:
+        return len(self.waits) >= self.most
+
+
+def test_it_tries_ever_more_seldom_while_all_fails_and_still_leads_within_seconds() -> None:
+    lost = OperationalError("SELECT", {}, OSError("connection refused"))
+    ticks = Ticks(True, *[lost] * 30, False, lost, True)
+    thread = CoordinatorThread(ticks, poll_s=0.2, candidate_poll_s=1.0)
+    stopping = Stopping(34)
+    thread._stopping = stopping  # type: ignore[assignment]
+    thread._run()
+    assert stopping.waits == [0.2, 1.0, 2.0, *[LONGEST_WAIT_S] * 28, 1.0, 1.0, 0.2]
+    assert LONGEST_WAIT_S + 1.0 < 10
 
 
 def test_one_that_was_never_started_can_be_stopped() -> None:

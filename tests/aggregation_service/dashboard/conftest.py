@@ -24,12 +24,6 @@ PASSWORD = "correct horse battery staple"
 BUDGET = 20.0
 
 
-@pytest.fixture
-def database_kind() -> str:
-    """The pages ask by SQLAlchemy what other tests ask of both databases."""
-    return "sqlite"
-
-
 @dataclass
 class Visitor:
     """An operator's browser, as far as Flask's test client is one."""
@@ -86,12 +80,13 @@ PICTURES = "KEYCHORUS_PICTURES"
 PICTURED = Life(devices=150, rounds=36, goal=16, noise=2.0, evaluated=100)
 
 
-@pytest.fixture(scope="session")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
     """A population that has lived; whoever changes it changes it back."""
     rehearsal = Rehearsal(tmp_path_factory.mktemp("lived"))
     rehearsal.wait(0)
-    operations.initialise(rehearsal.folder, clock_path=rehearsal.clock_path)
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgresql").create_database()
+    operations.initialise(rehearsal.folder, clock_path=rehearsal.clock_path, database_url=url)
     operations.add_population(rehearsal.config, POPULATION, PopulationPolicy(epsilon_budget=BUDGET))
     operations.add_population(rehearsal.config, "de-at")
     rehearsal.restart()

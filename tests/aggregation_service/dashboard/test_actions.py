@@ -22,6 +22,11 @@ ACTIONS = (*DANGEROUS, f"{HERE}/releases/2/rollout")
 
 
 @pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
 def released(rehearsal: Any, plan: Any) -> Any:
     """Two releases, a candidate, a task."""
     rehearsal.create_task(plan)

@@ -27,6 +27,8 @@ PAGES = {
     "audit": "audit",
 }
 
+pytestmark = pytest.mark.parametrize("lived", ["sqlite"], indirect=True, scope="session")
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

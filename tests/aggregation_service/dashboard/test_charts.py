@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from aggregation_service.dashboard import charts
-from aggregation_service.dashboard.views.rounds import RoundView
+from aggregation_service.dashboard.views.rounds import PHASES_LOST_IN, RoundView
 
 ROUND = RoundView(
     id="0" * 32,
@@ -35,6 +35,7 @@ OPEN = replace(ROUND, number=3, phase="reporting", reported=3, ended_at=None)
 ROUNDS = (ROUND, ABANDONED, OPEN)
 DRAWINGS: dict[str, Callable[[tuple[RoundView, ...]], str]] = {
     "cohorts": charts.cohorts,
+    "drop_outs": charts.drop_outs,
     "durations": charts.durations,
     "bytes_up": charts.bytes_up,
     "spending": lambda rounds: charts.spending(rounds, {ROUND.id: 1.5}, 8.0),
@@ -78,7 +79,21 @@ def test_nothing_that_the_page_forbids(name: str, rounds: tuple[RoundView, ...])
     [
         (
             "cohorts",
-            ["round 1: 8 reported", "round 1: 2 lost", "round 2: 10 selected in vain", "round 3: 7 still at work"],
+            [
+                "round 1: 8 reported",
+                "round 1: 2 dropped out",
+                "round 2: 10 selected in vain",
+                "round 3: 7 still at work",
+            ],
+        ),
+        (
+            "drop_outs",
+            [
+                "round 1: 2 not awaited at the goal",
+                "round 2: 9 silent in reporting",
+                "round 2: 1 in vain after reporting",
+                *[f"round 3: 0 {phase}" for phase in PHASES_LOST_IN.values()],
+            ],
         ),
         ("durations", ["round 1: 10 min open", "round 2: 10 min open"]),
         ("bytes_up", ["round 1: 5 MB received", "round 2: 5 MB received", "round 3: 5 MB received"]),

@@ -8,6 +8,7 @@ import pytest
 from aggregation_service import operations
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.storage import models
+from aggregation_service.storage.leadership import newest_holder
 
 PAGES = ("/dashboard/", "/dashboard/populations/en-gb", "/dashboard/audit")
 RELEASE = "/dashboard/populations/en-gb/releases/1"
@@ -53,6 +54,17 @@ def test_an_empty_service_says_what_to_do(viewer: Any) -> None:
     assert "No budget is set: training never stops by itself." in page
 
 
+def test_the_overview_says_who_took_the_lead(rehearsal: Any, viewer: Any) -> None:
+    rehearsal.wait(600)
+    with rehearsal.service.database.read() as connection:
+        holder = newest_holder(connection)
+    assert holder is not None
+    assert f"coordinated by <code>{holder.name}</code>, which took the lead 10 min ago." in viewer.read("/dashboard/")
+    with rehearsal.service.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM coordinator")
+    assert "Nobody coordinates rounds yet" in viewer.read("/dashboard/")
+
+
 def test_a_population_that_lived(lived: Any, reader: Any) -> None:
     page = reader.read("/dashboard/populations/en-gb")
     summary = lived.summary()
@@ -60,7 +72,7 @@ def test_a_population_that_lived(lived: Any, reader: Any) -> None:
     assert (phases.count("closed"), phases.count("abandoned")) == (6, 2)
     for said in ("too few reports", "too few devices", "1 of 4 reports", "5 of 6 devices", "ε", "of 20"):
         assert said in page
-    assert page.count('<svg viewBox="0 0 600') == 4  # recall is not measured
+    assert page.count('<svg viewBox="0 0 600') == 5  # recall is not measured
     assert "No evaluation round has closed yet" in page
     assert f'<th scope="row" class="number">{len(phases)}</th>' in page
 
@@ -98,6 +110,8 @@ def test_a_release_tells_what_it_does_not_protect(lived: Any, reader: Any) -> No
     for text in statement.not_protected:
         assert text[1:40] in page
     assert "What is not protected" in page
+    assert "What is not checked" in page
+    assert "files were made from the model version that the release names" in page
     assert "changes the odds" in page
 
 

@@ -20,11 +20,6 @@ CHECK_INS = routes.check_ins(POPULATION)
 DAY_S = 86_400
 
 
-@pytest.fixture
-def database_kind() -> str:
-    return "sqlite"
-
-
 def kind(response: Any) -> str:
     assert response.content_type == "application/problem+json"
     told: str = response.json["type"].removeprefix("urn:keychorus:problem:")
@@ -63,6 +58,7 @@ CHANGES: dict[str, Any] = {
     "method": "PUT",
     "path": routes.check_ins("en-us"),
     "body": b"{}",
+    "service": Ed25519PrivateKey.generate().public_key(),
 }
 
 
@@ -152,6 +148,21 @@ def test_a_replayed_check_in_gets_no_second_assignment(rehearsal: Any, plan: Pla
     assert rehearsal.summary()["rounds"][0]["selected"] == 1
     rehearsal.wait(MAX_CLOCK_SKEW_S + 1)
     assert kind(rehearsal.request("POST", CHECK_INS, **sent)) == "clock_skew"
+
+
+def test_a_leader_whose_clock_is_ahead_forgets_no_nonce_that_others_would_serve(rehearsal: Any) -> None:
+    device_id = rehearsal.enrol()
+    body = encode_message(CheckIn(device_id=device_id, runtime="test", num_examples=9))
+    sent = {
+        "data": body,
+        "headers": rehearsal.sign(device_id, "POST", CHECK_INS, body),
+        "content_type": "application/json",
+    }
+    assert rehearsal.request("POST", CHECK_INS, **sent).status_code == 200
+    rehearsal.wait(2 * MAX_CLOCK_SKEW_S - 1)  # the leader is so far ahead
+    rehearsal.service.coordinator.tick()
+    rehearsal.wait(1 - 2 * MAX_CLOCK_SKEW_S)
+    assert kind(rehearsal.request("POST", CHECK_INS, **sent)) == "repeated_nonce"
 
 
 def test_a_nonce_serves_one_request_only_whatever_it_asks(rehearsal: Any, plan: Plan) -> None:

@@ -17,11 +17,6 @@ from protocol.messages import decode_message
 POPULATION = "en-gb"
 
 
-@pytest.fixture
-def database_kind() -> str:
-    return "sqlite"
-
-
 def kind(response: Any) -> str:
     told: str = response.json["type"].removeprefix("urn:keychorus:problem:")
     return told
@@ -111,6 +106,27 @@ def test_a_revoked_device_stays_revoked(rehearsal: Any) -> None:
     assert kind(rehearsal.post_enrol(device_id, token=rehearsal.token)) == "revoked_device"
     with pytest.raises(operations.OperationError, match="not revoked yet"):
         operations.revoke_device(rehearsal.config, POPULATION, device_id)
+
+
+@pytest.mark.parametrize("how", ["token", "open"])
+def test_a_revoked_key_cannot_come_back_under_another_id(rehearsal: Any, how: str) -> None:
+    set_enrolment(rehearsal, how)
+    device_id, other = rehearsal.enrol(), secrets.token_hex(16)
+    operations.revoke_device(rehearsal.config, POPULATION, device_id)
+    rehearsal.keys[other] = rehearsal.keys[device_id]
+    before = uses_left(rehearsal)
+    assert kind(rehearsal.post_enrol(other, token=rehearsal.token)) == "revoked_device"
+    assert uses_left(rehearsal) == before
+
+
+def test_a_key_has_one_id_in_each_population(rehearsal: Any) -> None:
+    operations.add_population(rehearsal.config, "en-us", PopulationPolicy(enrolment="open"))
+    device_id, other = rehearsal.enrol(), secrets.token_hex(16)
+    rehearsal.keys[other] = rehearsal.keys[device_id]
+    assert kind(rehearsal.post_enrol(other, token=rehearsal.token)) == "wrong_device"
+    message = Enrol(device_id=other, public_key=encode_public_key(rehearsal.key(other).public_key()))
+    assert rehearsal.post(other, routes.devices("en-us"), message).status_code == 200
+    assert operations.count_devices(rehearsal.config, POPULATION) == {"enrolled": 1, "revoked": 0}
 
 
 def test_an_open_population_takes_everybody(rehearsal: Any) -> None:

@@ -11,9 +11,13 @@ from sqlalchemy import Connection
 
 from aggregation_service.identity import devices, nonces, tokens
 from aggregation_service.identity.caller import Caller
+from aggregation_service.identity.enrolment import admit
+from aggregation_service.policy import PopulationPolicy
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.storage.database import Database, upgrade
 from aggregation_service.storage.models import add_population
+from protocol.enrolment import Enrol
+from protocol.manifest import encode_public_key
 
 POPULATION = "en-gb"
 NOW = 1_700_000_000.0
@@ -76,6 +80,21 @@ def test_an_id_is_enrolled_with_one_key(database: Database) -> None:
         return devices.add(connection, POPULATION, "ab" * 16, key, enrolled_by="open", now=NOW) or None
 
     assert raced(database, enrol, 24).count(True) == 1
+
+
+def test_a_key_is_enrolled_with_one_id(database: Database) -> None:
+    key = encode_public_key(Ed25519PrivateKey.generate().public_key())
+
+    def enrol(connection: Connection) -> str:
+        message = Enrol(device_id=secrets.token_hex(16), public_key=key)
+        caller = Caller(device_id=message.device_id, nonce=secrets.token_hex(16), expires_at=NOW)
+        admit(connection, POPULATION, message, caller, policy=PopulationPolicy(enrolment="open"), now=NOW)
+        return message.device_id
+
+    admitted = [device_id for device_id in raced(database, enrol, 24) if device_id is not None]
+    with database.read() as connection:
+        assert devices.list_ids(connection, POPULATION) == [(device_id, False) for device_id in admitted]
+    assert len(admitted) == 1
 
 
 def test_expired_nonces_are_forgotten_and_others_kept(database: Database) -> None:

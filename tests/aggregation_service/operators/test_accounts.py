@@ -15,6 +15,11 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     upgrade(database)
@@ -115,6 +120,9 @@ def test_an_unknown_name_costs_as_much_as_a_known_one(database: Database) -> Non
         ("Eve", PASSWORD, "must begin with a-z"),
         ("e" * 33, PASSWORD, "at most 32"),
         ("cli:eve", PASSWORD, "must begin with a-z"),
+        ("gate", PASSWORD, "by which the service itself acts, got gate"),
+        ("service", PASSWORD, "by which the service itself acts, got service"),
+        ("anonymous", PASSWORD, "by which the service itself acts, got anonymous"),
     ],
 )
 @pytest.mark.usefixtures("cheap_passwords")

@@ -6,7 +6,7 @@ import pytest
 from aggregation_service import audit
 from aggregation_service.app import create_app
 from aggregation_service.config import ConfigError
-from aggregation_service.operators import accounts
+from aggregation_service.operators import accounts, login
 
 PRIVATE = "/v1/admin/populations"
 
@@ -21,6 +21,37 @@ def test_a_login_leads_on_and_a_logout_ends_it(browser: Any, operators: dict[str
     assert (answer.status_code, answer.headers["Location"]) == (303, PRIVATE)
     assert one.get(PRIVATE).status_code == 200
     assert one.post("/logout", csrf_token=one.token()).status_code == 303
+    assert one.get(PRIVATE).status_code == 303
+
+
+def test_a_cookie_that_was_copied_ends_with_the_logout_and_other_sessions_go_on(
+    rehearsal: Any, browser: Any, operators: dict[str, str]
+) -> None:
+    one, other, thief = browser(), browser(), browser()
+    for each in (one, other):
+        each.log_in("ada", operators["ada"])
+    cookie = one.cookie().value
+    thief.client.set_cookie("__Host-keychorus", cookie, secure=True)
+    assert thief.get(PRIVATE).status_code == 200
+    one.post("/logout", csrf_token=one.token())
+    assert (thief.get(PRIVATE).status_code, other.get(PRIVATE).status_code) == (303, 200)
+    rehearsal.restart()
+    rehearsal.wait(12 * 3600 - 1)
+    rehearsal.service.coordinator.tick()  # which deletes what has expired
+    again, kept = browser(), browser()
+    again.client.set_cookie("__Host-keychorus", cookie, secure=True)
+    kept.client.set_cookie("__Host-keychorus", other.cookie().value, secure=True)
+    assert (again.get(PRIVATE).status_code, kept.get(PRIVATE).status_code) == (303, 200)
+    assert again.post("/logout", csrf_token=again.token()).status_code == 303  # there is nothing to end
+
+
+def test_a_session_of_a_version_that_could_not_end_it_is_none(
+    rehearsal: Any, browser: Any, operators: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_today = login._User.get_id
+    monkeypatch.setattr(login._User, "get_id", lambda user: of_today(user).rpartition(" ")[0])
+    one = browser()
+    one.log_in("ada", operators["ada"])
     assert one.get(PRIVATE).status_code == 303
 
 
@@ -142,7 +173,18 @@ def test_guessing_ends(rehearsal: Any, browser: Any, operators: dict[str, str]) 
     there = rehearsal.request("GET", PRIVATE, auth=("vera", operators["vera"]), environ_overrides=elsewhere)
     assert there.status_code == 200
     there = rehearsal.request("GET", PRIVATE, auth=("ada", operators["ada"]), environ_overrides=elsewhere)
-    assert there.status_code == 429  # same name
+    assert there.status_code == 200  # for else anybody could keep her out
+
+
+def test_guessing_a_name_from_everywhere_ends_too(rehearsal: Any, operators: dict[str, str]) -> None:
+    def status(number: int, name: str, password: str) -> int:
+        where = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        answer = rehearsal.request("GET", PRIVATE, auth=(name, password), environ_overrides=where)
+        return int(answer.status_code)
+
+    guesses = [status(number // 8, "ada", "wrong password") for number in range(101)]
+    assert guesses == [401] * 100 + [429]
+    assert [status(200, name, operators[name]) for name in ("ada", "vera")] == [429, 200]
 
 
 def test_pages_forbid_scripts_and_frames(browser: Any) -> None:

@@ -71,6 +71,31 @@ def test_the_unit_is_zero_out_and_nothing_more() -> None:
     assert "add or remove" not in made.unit
 
 
-@pytest.mark.parametrize("said", ["took part at all", "enrolment token limits", "new id"])
+@pytest.mark.parametrize(
+    "said", ["took part at all", "enrolment token limits", "new id", "several populations", "were shortened"]
+)
 def test_what_is_not_protected_is_named(said: str) -> None:
     assert any(said in sentence for sentence in statement().not_protected)
+
+
+def test_says_secure_aggregation_if_every_release_was() -> None:
+    secure, plain = (
+        GaussianSumReleased(
+            round_id="1" * 32,
+            model_version=1,
+            num_reports=20,
+            max_participations=1,
+            noise_multiplier=1.0,
+            l2_clip_norm=0.3,
+            secure_aggregation=is_secure,
+        )
+        for is_secure in (True, False)
+    )
+    made = make_statement([secure, secure], report_goal=20, minimum_separation_s=3600, delta=1e-10)
+    assert made.trust_mode.startswith("central noise, secure aggregation: ")
+    assert "the sum of each group" in made.not_protected[0]
+    assert not any("holds it in memory" in sentence for sentence in made.not_protected)
+    for events in ([secure, plain], [plain]):
+        made = make_statement(events, report_goal=20, minimum_separation_s=3600, delta=1e-10)
+        assert made.trust_mode.startswith("central noise, plain upload: ")
+        assert "holds it in memory" in made.not_protected[0]

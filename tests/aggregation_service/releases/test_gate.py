@@ -1,14 +1,18 @@
 """The gate's arithmetic, and its decisions at every edge."""
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregation_service.policy import PopulationPolicy
 from aggregation_service.releases.gate import LEAST_TARGETS_IN_NOISE, EvaluationResult, judge, read_result, tell
 from protocol.evaluation import NO_MODEL, EvaluationSums, ModelSums
+
+ANY = PopulationPolicy(gate_margin=-1.0)
 
 
 def result_of(*, baseline_version=3, noise_stddev=0.0, **changes):
@@ -38,7 +42,7 @@ def test_a_number_of_targets_that_may_be_noise_is_not_divided_by(num_targets):
     result = result_of(num_targets=num_targets, noise_stddev=20.0)
     assert "num_targets must be" in result.unreadable_because
     assert result.top1_candidate is result.standard_error is result.loss_baseline is None
-    assert judge(result, -1.0, 3) == (False, f"the evaluation cannot be read: {result.unreadable_because}")
+    assert judge(result, ANY, 3) == (False, f"the evaluation cannot be read: {result.unreadable_because}")
 
 
 def test_the_bound_on_targets_is_inclusive_and_without_noise_only_zero():
@@ -68,15 +72,41 @@ def test_a_candidate_passes_iff_it_wins_by_the_margin(candidate, baseline, margi
     result = result_of(
         candidate=ModelSums(1e6 * candidate, 0, 0), baseline=ModelSums(1e6 * baseline, 0, 0), num_targets=1e6
     )
-    passed, because = judge(result, margin, 3)
+    passed, because = judge(result, PopulationPolicy(gate_margin=margin), 3)
     assert passed == (result.top1_candidate - result.top1_baseline >= margin)
     assert f"{margin:+.4f}" in because
+
+
+@pytest.mark.parametrize("standard_errors", [0.0, 1.0, 1.645])
+def test_noise_alone_lets_a_candidate_through_as_seldom_as_the_policy_says(standard_errors):
+    """A candidate whose true gain is the margin exactly, in 4,000 draws of the noise; within 5 standard errors."""
+    generator = np.random.default_rng(11)
+    policy = PopulationPolicy(gate_margin=0.02, gate_standard_errors=standard_errors)
+    clean, stddev, draws = np.array([260, 400, 500, 240, 390, 512, 1_000.0]), 10.0, 4_000
+    passed = 0
+    for noise in generator.normal(scale=stddev, size=(draws, 7)):
+        sums = EvaluationSums.from_vector(clean + noise)
+        result = read_result(sums, candidate_version=5, baseline_version=3, num_reports=1, noise_stddev=stddev)
+        passed += judge(result, policy, 3)[0]
+    share = 1 - NormalDist().cdf(standard_errors)
+    assert passed / draws == pytest.approx(share, abs=5 * math.sqrt(share * (1 - share) / draws))
+
+
+def test_a_gain_within_the_noise_is_refused_and_the_decision_says_what_was_asked():
+    result = result_of(noise_stddev=10.0)  # +0.0100 ± 0.0141
+    passed, because = judge(result, PopulationPolicy(gate_margin=0.005), 3)
+    assert not passed
+    assert because.endswith(
+        "+0.0100 ± 0.0141 over version 3; "
+        "the policy asks for +0.0050 and 1.645 standard errors of the noise, +0.0283, which it has not"
+    )
+    assert judge(result, PopulationPolicy(gate_margin=0.005, gate_standard_errors=0), 3)[0]
 
 
 def test_without_a_release_there_is_nothing_to_compare_with():
     result = result_of(baseline_version=None, baseline=NO_MODEL)
     assert (result.top1_baseline, result.top3_baseline, result.loss_baseline) == (0, 0, 0)
-    passed, because = judge(result, 0.9, None)
+    passed, because = judge(result, PopulationPolicy(gate_margin=0.9), None)
     assert passed
     assert "no release to compare with" in because
 
@@ -89,7 +119,7 @@ def test_noise_on_a_baseline_that_there_is_not_is_left_out():
 
 @pytest.mark.parametrize(("baseline", "current"), [(3, 4), (3, None), (None, 3)])
 def test_a_comparison_with_what_is_not_out_any_more_decides_nothing(baseline, current):
-    passed, because = judge(result_of(baseline_version=baseline), -1.0, current)
+    passed, because = judge(result_of(baseline_version=baseline), ANY, current)
     assert not passed
     assert "is out now" in because
 

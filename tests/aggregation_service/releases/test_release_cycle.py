@@ -10,6 +10,7 @@ from aggregation_service import audit, operations
 from aggregation_service.operations import EvaluationSettings, OperationError
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.releases.gate import EvaluationResult
 from aggregation_service.releases.rollout import is_in_rollout
 from aggregation_service.storage import books, rounds
@@ -80,6 +81,12 @@ def content_of(rehearsal: Any, manifest: Manifest | None) -> bytes | None:
     return content
 
 
+def stated(rehearsal: Any, manifest: Manifest | None) -> PrivacyStatement:
+    assert manifest is not None
+    content = rehearsal.request("GET", routes.file(manifest.files[operations.STATEMENT_FILE].sha256)).data
+    return msgspec.json.decode(content, type=PrivacyStatement)
+
+
 def plan_of(rehearsal: Any, selected: Selected) -> Plan:
     manifest = decode_manifest(selected.manifest.manifest)
     return decode_plan(rehearsal.request("GET", routes.file(manifest.files["plan"].sha256)).data)
@@ -132,6 +139,35 @@ def test_a_candidate_is_released_iff_devices_foresee_more_with_it(released: Any,
     assert (result.candidate_version, result.baseline_version, result.num_reports) == (1, 0, 2)
     assert result.top1_candidate == pytest.approx(hits / 100, rel=1e-5)
     assert result.loss_baseline == pytest.approx(4.0, rel=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("way", ["gate", "operator"])
+def test_a_release_states_what_its_evaluation_cost(rehearsal: Any, plans: Any, way: str) -> None:
+    """The weights of the first candidate knew no device; what released it did."""
+    rehearsal.create_task(plans(goal=1, noise=0.05))
+    set_gate(rehearsal, 0.005)
+    proposal = propose(rehearsal)
+    if way == "operator":
+        set_gate(rehearsal, None)
+    evaluate(rehearsal, candidate=22, baseline=None)
+    if way == "operator":
+        operations.publish_candidate(rehearsal.config, population=POPULATION, release_id=proposal.release_id)
+    found = stated(rehearsal, offered(rehearsal))
+    assert found == operations.privacy_statement(rehearsal.config, POPULATION)
+    assert (found.cohort_sizes, found.epsilon) == ((2,), pytest.approx(rehearsal.summary()["epsilon"]))
+    assert found.epsilon > 0
+
+
+def test_a_candidate_that_is_released_is_later_than_it_was(released: Any) -> None:
+    proposal = propose(released)
+    candidate = decode_manifest(listed(released)[proposal.release_id].manifest.manifest)
+    evaluate(released, candidate=22, baseline=20)
+    found = offered(released)
+    assert found is not None
+    assert found.created_at > candidate.created_at
+    assert {**found.files, "privacy_statement": None} == {**candidate.files, "privacy_statement": None}
+    assert found.files["privacy_statement"] != candidate.files["privacy_statement"]
 
 
 @BOTH
@@ -265,7 +301,9 @@ def test_a_rollback_is_one_call_and_a_later_release(released: Any) -> None:
     found = offered(released, secrets.token_hex(16))
     assert before is not None and withdrawn is not None and found is not None  # noqa: PT018
     assert (found, found.is_rollback, found.model_version) == (made.manifest, True, 0)
-    assert found.files == before.files
+    assert found.files["model"] == before.files["model"]
+    assert stated(released, before).cohort_sizes == ()
+    assert stated(released, found) == operations.privacy_statement(released.config, POPULATION), "spent is spent"
     assert before.created_at < withdrawn.created_at < found.created_at, "also where the clock stands still"
     assert [record.status for _, record in sorted(listed(released).items())] == ["reissued", "withdrawn", "released"]
     [entry] = audited(released, "release.rolled_back")

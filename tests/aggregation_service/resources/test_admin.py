@@ -26,11 +26,6 @@ Ask = Callable[..., TestResponse]
 
 
 @pytest.fixture
-def database_kind() -> str:
-    return "sqlite"
-
-
-@pytest.fixture
 def ask(rehearsal: Any, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """Asks as somebody, by HTTP Basic, whose passwords are hashed in a thousandth of the time."""
     monkeypatch.setattr(accounts, "_HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
@@ -78,7 +73,8 @@ def test_a_population_with_its_policy(rehearsal: Any, ask: Ask) -> None:
 
 
 def test_who_changed_which_privacy_parameter(rehearsal: Any, ask: Ask, plans: Any) -> None:
-    policy = {"enrolment": "token", "epsilon_budget": 2.5, "gate_margin": None}
+    policy: dict[str, object] = {"enrolment": "token", "epsilon_budget": 2.5, "keep_checkpoints": 9}
+    policy |= {"gate_margin": None, "gate_standard_errors": 2.0}
     assert ask("ada", "PUT", f"{HERE}/policy", policy).json == policy
     assert ask("vera", "GET", f"{HERE}/policy").json == policy
     entry = newest(rehearsal)

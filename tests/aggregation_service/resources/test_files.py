@@ -1,6 +1,9 @@
 import hashlib
 from typing import Any
 
+import pytest
+
+from aggregation_service.resources import files
 from aggregation_service.storage.files import put_file
 from protocol import routes
 
@@ -42,6 +45,45 @@ def test_a_range_is_honoured_only_of_the_file_that_it_was_begun_of(rehearsal: An
         assert (response.status_code, response.data) == (status, content)
     middle = rehearsal.request("GET", routes.file(sha256), headers={"Range": "bytes=5-9"})
     assert (middle.status_code, middle.data, middle.headers["Content-Length"]) == (206, CONTENT[5:10], "5")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "answer"),
+    [
+        ("GET", {}, (200, len(CONTENT))),
+        ("GET", {"Range": "bytes=7-7"}, (206, 1)),
+        ("GET", {"Range": "bytes=-5"}, (206, 5)),
+        ("GET", {"Range": "bytes=0-1,3-4"}, (416, 0)),
+        ("GET", {"If-None-Match": "mine"}, (304, 0)),
+        ("GET", {"Range": f"bytes={len(CONTENT)}-"}, (416, 0)),
+        ("HEAD", {}, (200, 0)),
+    ],
+)
+def test_no_more_is_read_than_is_sent(
+    rehearsal: Any, monkeypatch: pytest.MonkeyPatch, method: str, headers: dict[str, str], answer: tuple[int, int]
+) -> None:
+    loaded: list[bytes] = []
+
+    def watch(name: str) -> None:
+        find = getattr(files, name)
+        monkeypatch.setattr(files, name, lambda *where: loaded.append(find(*where)) or loaded[-1])
+
+    watch("find_content")
+    watch("find_part")
+    sha256 = stored(rehearsal)
+    sent = {name: f'"{sha256}"' if value == "mine" else value for name, value in headers.items()}
+    response = rehearsal.request(method, routes.file(sha256), headers=sent)
+    assert (response.status_code, sum(map(len, loaded))) == answer
+    if loaded:
+        assert response.data == loaded[0]
+        assert response.content_length == answer[1]
+
+
+def test_a_file_that_is_pruned_while_it_is_looked_at_is_unknown(
+    rehearsal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "find_content", lambda *_where: None)
+    assert rehearsal.request("GET", routes.file(stored(rehearsal))).status_code == 404
 
 
 def test_a_file_can_be_asked_about_without_its_content(rehearsal: Any) -> None:

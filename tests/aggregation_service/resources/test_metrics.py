@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aggregation_service import operations
+from aggregation_service import metrics, operations
 from aggregation_service.config import render_config
 from aggregation_service.policy import PopulationPolicy
 
@@ -69,6 +69,23 @@ def test_rounds_phases_and_privacy_are_those_of_the_database(rehearsal: Any, pla
     assert told["keychorus_epsilon_spent", POPULATION] == pytest.approx(summary.epsilon)
     assert told["keychorus_epsilon_budget", POPULATION] == 50.0
     assert told["keychorus_database_up",] == 1
+
+
+def test_a_takeover_is_seen(rehearsal: Any) -> None:
+    epoch = read(rehearsal)["keychorus_coordinator_epoch",]
+    rehearsal.restart()
+    assert read(rehearsal)["keychorus_coordinator_epoch",] == epoch + 1
+
+
+def test_who_only_waits_for_the_lead_does_not_hide_that_its_holder_stands_still(
+    rehearsal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    for at, is_leader in ((1000.0, True), (1040.0, False), (1041.0, True)):
+        monkeypatch.setattr(metrics.time, "time", lambda at=at: at)
+        metrics.coordinator_looked(is_leader=is_leader)
+        told.append(read(rehearsal)["keychorus_coordinator_tick_timestamp_seconds",])
+    assert told == [1000.0, 1000.0, 1041.0]
 
 
 def test_accepted_reports_and_refusals_are_counted(rehearsal: Any, plans: Any) -> None:

@@ -14,6 +14,9 @@ from aggregation_service.rounds.parameters import RoundParameters
         {"min_examples": -1},
         {"selection_timeout_s": 0.0},
         {"report_deadline_s": float("inf")},
+        {"gather_s": -1.0},
+        {"stage_timeout_s": 0.0},
+        {"poll_s": 0},
     ],
 )
 def test_a_parameter_out_of_its_bound_is_named(wrong: dict[str, Any]) -> None:

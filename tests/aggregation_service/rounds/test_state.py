@@ -14,6 +14,7 @@ from aggregation_service.rounds.state import (
     Round,
     RoundOver,
     abandon,
+    accept_group,
     accept_report,
     advance,
     close,
@@ -187,3 +188,22 @@ def test_a_closing_round_takes_nothing_and_can_only_end() -> None:
 
 def test_reasons_of_older_versions_are_still_read() -> None:
     assert AbandonReason("sum_lost") is AbandonReason.SUM_LOST
+
+
+def test_a_group_counts_at_once_and_may_pass_the_goal() -> None:
+    current = accept_group(select(fresh(goal=4), 6), 3)
+    assert (current.reported, current.has_its_goal) == (3, False)
+    current = accept_group(current, 3)
+    assert (current.reported, advance(current, 0).phase) == (6, Phase.CLOSING)
+    with pytest.raises(RoundOver):
+        accept_group(current, 1)
+    with pytest.raises(RoundOver):
+        accept_group(abandon(fresh(), AbandonReason.KEY_LOST, 0.0), 3)
+
+
+def test_the_deadline_waits_for_groups_that_are_under_way_but_the_goal_does_not() -> None:
+    current = select(fresh(goal=4), 6)
+    assert advance(current, 1000.0, groups_under_way=True).phase is Phase.REPORTING
+    assert accept_group(current, 3).reported == 3
+    assert advance(current, 1000.0).phase is Phase.ABANDONED
+    assert advance(accept_group(current, 4), 1000.0, groups_under_way=True).phase is Phase.CLOSING

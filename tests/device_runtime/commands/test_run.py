@@ -129,3 +129,12 @@ def test_a_token_that_is_none_is_refused_before_anything_is_asked(start, service
     assert "an enrolment token must be 64 hexadecimal digits" in errors
     assert "my secret" not in errors
     assert service.requests == []
+
+
+def test_an_owner_may_ask_for_secure_aggregation(start, service, device, round_files):
+    service.offer(round_files)  # of a plan with plain reports
+    process = start("--conditions", "always", "--steps", "3", "--require-secure-aggregation")
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "refused (this device's owner asks for secure aggregation, the round has none)" in errors
+    assert service.reports == []

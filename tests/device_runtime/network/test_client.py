@@ -6,21 +6,27 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from flask import Response
+from flask import Response, request
 
 from device_runtime.environment import new_session
 from device_runtime.network import client as client_module
 from device_runtime.network.client import (
+    MAX_GROUP_MESSAGE_BYTES,
+    RETRY_AFTER_S,
     InsecureAddress,
     MalformedAnswer,
+    NotYet,
     ServiceClient,
     ServiceRefused,
     ServiceUnavailable,
     check_address,
 )
+from device_runtime.network.file_cache import FileCache
 from device_runtime.network.transfer import TransferStopped
 from protocol.manifest import FileEntry
-from protocol.messages import MAX_MESSAGE_BYTES, CheckIn, ComeBack, Problem, encode_message
+from protocol.messages import MAX_MESSAGE_BYTES, CheckIn, ComeBack, Problem, Receipt, encode_message
+from protocol.routes import secure_aggregation
+from protocol.secure_aggregation.inputs import SECURE_MEDIA_TYPE
 from protocol.update import UPDATE_MEDIA_TYPE
 
 ENDLESS_BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
@@ -54,8 +60,6 @@ def test_check_in_and_report_are_sent_as_the_protocol_says(client, service):
 
 
 def test_report_carries_its_token_and_type(client, service):
-    from flask import request
-
     selected = service.offer({})
     seen = []
     service.override = lambda: seen.append(dict(request.headers))
@@ -87,6 +91,94 @@ def test_wrong_file_is_refused(client, service, content):
     service.files[entry.sha256] = content
     with pytest.raises(MalformedAnswer):
         client.fetch_file(entry)
+
+
+FILE = bytes(range(256)) * 4000  # of 16 chunks
+
+
+def cut_short(num_bytes):
+    """As the service answers, but the connection ends before the file does."""
+
+    def answer():
+        begin = request.range.ranges[0][0] if request.range else 0
+        status, headers = (206, {"Content-Range": f"bytes {begin}-{len(FILE) - 1}/{len(FILE)}"}) if begin else (200, {})
+        headers |= {"Content-Length": str(len(FILE) - begin)}
+        sent = iter([FILE[begin : begin + num_bytes]])  # of an iterator no length is told but what we tell
+        return Response(sent, status, headers, content_type="application/octet-stream")
+
+    return answer
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return FileCache(tmp_path / "cache")
+
+
+def test_an_interrupted_download_goes_on_where_it_ended(client, service, cache):
+    entry, asked = FileEntry.of(FILE), []
+    service.files[entry.sha256] = FILE
+    for _ in range(2):
+        service.override = lambda: asked.append(request.headers.get("Range")) or cut_short(300_000)()
+        with pytest.raises(ServiceUnavailable):
+            client.fetch_file(entry, cache)
+    begun = len(cache.get_beginning(entry))
+    assert 400_000 < begun <= 600_000
+    service.override = lambda: asked.append(request.headers.get("Range"))
+    assert client.fetch_file(entry, cache) == FILE
+    assert asked[0] is None
+    assert asked[2] == f"bytes={begun}-"
+    assert client.bytes_down == len(FILE), "nothing came twice"
+    assert cache.get_beginning(entry) == b""
+
+
+def test_a_stopped_download_goes_on_as_well(service, cache):
+    entry, stopped = FileEntry.of(FILE), threading.Event()
+    service.files[entry.sha256] = FILE
+
+    def dripping():
+        def drip():
+            yield FILE[:500_000]
+            stopped.set()
+            time.sleep(1)
+
+        return Response(drip(), headers={"Content-Length": str(len(FILE))}, content_type="application/octet-stream")
+
+    service.override = dripping
+    with new_session() as session:
+        client = ServiceClient(service.base_url, session, stopped.is_set)
+        with pytest.raises(TransferStopped):
+            client.fetch_file(entry, cache)
+        stopped.clear()
+        begun = len(cache.get_beginning(entry))
+        assert begun > 100_000
+        service.override = lambda: None
+        assert client.fetch_file(entry, cache) == FILE
+        assert client.bytes_down == len(FILE)
+
+
+def test_a_service_that_knows_no_ranges_sends_the_whole_file_again(client, service, cache):
+    entry = FileEntry.of(FILE)
+    cache.put_beginning(entry, FILE[:100])
+    service.override = lambda: Response(FILE, content_type="application/octet-stream")
+    assert client.fetch_file(entry, cache) == FILE
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: Response(FILE[100:], 206, content_type="application/octet-stream"),
+        lambda: Response(FILE, 206, content_type="application/octet-stream"),
+        lambda: Response("", 416),
+    ],
+    ids=["a damaged beginning", "another range", "none at all"],
+)
+def test_a_beginning_that_leads_nowhere_is_forgotten(client, service, cache, answer):
+    entry = FileEntry.of(FILE)
+    cache.put_beginning(entry, bytes(100))
+    service.override = answer
+    with pytest.raises((MalformedAnswer, ServiceRefused)):
+        client.fetch_file(entry, cache)
+    assert cache.get_beginning(entry) == b""
 
 
 @pytest.mark.parametrize(
@@ -302,3 +394,72 @@ def test_other_addresses_are_refused(address):
     with pytest.raises(InsecureAddress) as error:
         check_address(address)
     assert "user:word" not in str(error.value)
+
+
+def of_group(body=b"told", status=200, **headers):
+    return lambda: Response(body, status, {"Content-Type": SECURE_MEDIA_TYPE, **headers})
+
+
+def test_messages_of_a_group_are_sent_as_the_protocol_says(client, service):
+    selected, seen = service.offer({}), []
+    service.override = lambda: seen.append((request.method, request.path, dict(request.headers))) or Response("", 204)
+    assert client.tell_group(selected, "shares", b"sealed") is None
+    assert service.bodies == [b"sealed"]
+    service.override = lambda: seen.append((request.method, request.path, dict(request.headers))) or of_group()()
+    assert client.ask_group(selected, "roster") == b"told"
+    paths = [secure_aggregation(selected.round_id, selected.assignment_id, name) for name in ("shares", "roster")]
+    assert [(method, path) for method, path, _ in seen] == [("PUT", paths[0]), ("GET", paths[1])]
+    for *_, headers in seen:
+        assert headers["Authorization"] == f"Bearer {selected.assignment_token}"
+        assert headers["Content-Type"] == SECURE_MEDIA_TYPE
+    assert (client.bytes_up, client.bytes_down) == (len(b"sealed"), len(b"told"))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("3", 3.0), ("0", 0.0), ("", RETRY_AFTER_S), ("-3", RETRY_AFTER_S), ("1e9", RETRY_AFTER_S), ("²", RETRY_AFTER_S)],
+)
+def test_a_group_that_is_not_there_yet_says_when_it_will_be(client, service, told, expected):
+    service.override = of_group(b"", 202, **{"Retry-After": told.encode().decode("latin-1")})
+    assert client.ask_group(service.offer({}), "roster") == NotYet(expected)
+
+
+def test_only_a_group_may_say_not_yet(client, service):
+    service.override = lambda: json(encode_message(COME_BACK), 202)
+    with pytest.raises(MalformedAnswer, match="202"):
+        check_in(client)
+    with pytest.raises(MalformedAnswer, match="202"):
+        client.tell_group(service.offer({}), "keys", b"keys")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [of_group(bytes(MAX_GROUP_MESSAGE_BYTES + 1)), lambda: json(b"{}"), of_group(b"x", 302)],
+    ids=["endless", "another type", "elsewhere"],
+)
+def test_what_no_group_says_is_malformed(client, service, answer):
+    service.override = answer
+    with pytest.raises(MalformedAnswer):
+        client.ask_group(service.offer({}), "roster")
+
+
+def test_nothing_is_said_to_a_message_of_a_group(client, service):
+    service.override = of_group(b"x")
+    with pytest.raises(MalformedAnswer):
+        client.tell_group(service.offer({}), "keys", b"keys")
+
+
+def test_a_group_that_has_ended_is_a_refusal_of_that_kind(client, service):
+    problem = Problem(type="urn:keychorus:problem:group_ended", title="The group has ended.", status=410, detail="")
+    service.override = lambda: Response(encode_message(problem), 410, content_type="application/problem+json")
+    with pytest.raises(ServiceRefused) as refusal:
+        client.ask_group(service.offer({}), "roster")
+    assert refusal.value.kind == "group_ended"
+
+
+def test_a_receipt_must_name_the_assignment(client, service):
+    selected = service.offer({})
+    service.override = lambda: json(encode_message(Receipt(assignment_id="f" * 32, reconnect_after_s=1.0)))
+    for send in (client.report, client.report_to_group):
+        with pytest.raises(MalformedAnswer, match="assignment"):
+            send(selected, b"last")

@@ -41,3 +41,17 @@ def test_prune_keeps_what_it_is_told_to(tmp_path):
     cache.prune([kept])
     assert cache.get(kept) == b"kept"
     assert cache.get(other) is None
+
+
+def test_a_beginning_is_kept_with_its_file_and_never_taken_for_it(tmp_path):
+    cache = FileCache(tmp_path / "cache")
+    entry, other = FileEntry.of(b"content"), FileEntry.of(b"other")
+    assert cache.get_beginning(entry) == b""
+    cache.put_beginning(entry, b"")
+    for each in (entry, other):
+        cache.put_beginning(each, b"con")
+    assert cache.get(entry) is None
+    cache.prune([entry])
+    assert (cache.get_beginning(entry), cache.get_beginning(other)) == (b"con", b"")
+    cache.put_beginning(entry, b"content")  # all of it, so there is nothing left to ask for
+    assert cache.get_beginning(entry) == b""

@@ -24,6 +24,7 @@ from protocol.signed_requests import (
 DEVICE = "ab" * 16
 CHECK_IN = CheckIn(device_id=DEVICE, runtime="test", num_examples=5)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+SERVICE = Ed25519PrivateKey.generate().public_key()
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def signed(service):
             seen.append(None)
             return
         signature = read_signature(dict(request.headers))
-        verify_request(signature, KEY.public_key(), method=request.method, path=request.path)
+        verify_request(signature, KEY.public_key(), service=SERVICE, method=request.method, path=request.path)
         assert signature.body_sha256 == sha256_hex(request.get_data())
         seen.append(signature)
 
@@ -52,7 +53,7 @@ def signed(service):
 
 def test_check_ins_and_reports_are_signed_and_files_are_not(client, service, round_files, signed, clock):
     selected = service.offer(round_files)
-    client.signer = RequestSigner(KEY, DEVICE, clock)
+    client.signer = RequestSigner(KEY, DEVICE, clock, SERVICE)
     assert client.check_in("tests", CHECK_IN) == selected
     client.report(selected, b"an update")
     client.fetch_file(FileEntry.of(round_files["plan"]))  # public, and perhaps from a cache
@@ -88,7 +89,7 @@ def test_a_clock_that_is_off_is_corrected_once_and_for_the_next_requests(client,
     now = int(clock.now - days * 86_400)
     refuse_wrong_clocks(service, now, times)
     selected = service.offer(round_files)
-    client.signer = RequestSigner(KEY, DEVICE, clock)
+    client.signer = RequestSigner(KEY, DEVICE, clock, SERVICE)
     before = clock.now
     assert client.check_in("tests", CHECK_IN) == selected
     client.report(selected, b"an update")
@@ -101,7 +102,7 @@ def test_a_service_that_likes_no_time_is_asked_twice_only(client, service, clock
     problem = Problem(type="urn:keychorus:problem:clock_skew", title="clock skew", status=403, detail="")
     headers = {TIME_HEADER: "5"}
     service.override = lambda: Response(encode_message(problem), 403, headers, content_type="application/problem+json")
-    client.signer = RequestSigner(KEY, DEVICE, clock)
+    client.signer = RequestSigner(KEY, DEVICE, clock, SERVICE)
     with pytest.raises(ServiceRefused) as caught:
         client.check_in("tests", CHECK_IN)
     assert caught.value.kind == "clock_skew"
@@ -114,7 +115,7 @@ def test_a_time_that_is_none_is_not_followed(client, service, clock, told):
     service.override = lambda: Response(
         encode_message(problem), 403, {TIME_HEADER: told}, content_type="application/problem+json"
     )
-    client.signer = RequestSigner(KEY, DEVICE, clock)
+    client.signer = RequestSigner(KEY, DEVICE, clock, SERVICE)
     with pytest.raises(ServiceRefused):
         client.check_in("tests", CHECK_IN)
     assert len(service.requests) == 1
@@ -124,21 +125,24 @@ def test_another_refusal_moves_no_clock(client, service, clock):
     problem = Problem(type="urn:keychorus:problem:unknown_device", title="unknown device", status=403, detail="")
     headers = {TIME_HEADER: "5"}
     service.override = lambda: Response(encode_message(problem), 403, headers, content_type="application/problem+json")
-    client.signer = RequestSigner(KEY, DEVICE, clock)
+    client.signer = RequestSigner(KEY, DEVICE, clock, SERVICE)
     with pytest.raises(ServiceRefused):
         client.check_in("tests", CHECK_IN)
     assert len(service.requests) == 1
 
 
 def test_the_key_stays_the_same_and_is_its_owners_only(tmp_path, clock):
-    first = RequestSigner(load_identity_key(tmp_path / "english"), DEVICE, clock)
-    again = RequestSigner(load_identity_key(tmp_path / "english"), DEVICE, clock)
-    other = RequestSigner(load_identity_key(tmp_path / "german"), DEVICE, clock)
+    first = RequestSigner(load_identity_key(tmp_path / "english"), DEVICE, clock, SERVICE)
+    again = RequestSigner(load_identity_key(tmp_path / "english"), DEVICE, clock, SERVICE)
+    other = RequestSigner(load_identity_key(tmp_path / "german"), DEVICE, clock, SERVICE)
     assert first.public_key == again.public_key != other.public_key
     assert stat.S_IMODE((tmp_path / "english" / IDENTITY_KEY_FILE).stat().st_mode) == 0o600
 
 
-def test_a_signature_is_of_this_key(clock):
-    headers = RequestSigner(KEY, DEVICE, clock).sign("GET", "/v1/x", b"")
-    with pytest.raises(WrongSignature):
-        verify_request(read_signature(headers), Ed25519PrivateKey.generate().public_key(), method="GET", path="/v1/x")
+def test_a_signature_is_of_this_key_and_for_this_service(clock):
+    headers = RequestSigner(KEY, DEVICE, clock, SERVICE).sign("GET", "/v1/x", b"")
+    signature, other = read_signature(headers), Ed25519PrivateKey.generate().public_key()
+    verify_request(signature, KEY.public_key(), service=SERVICE, method="GET", path="/v1/x")
+    for key, service in ((other, SERVICE), (KEY.public_key(), other)):
+        with pytest.raises(WrongSignature):
+            verify_request(signature, key, service=service, method="GET", path="/v1/x")

@@ -43,7 +43,7 @@ class Client:
         self._ask()
         return self.check_in_answer
 
-    def fetch_file(self, entry):
+    def fetch_file(self, entry, cache):
         self._ask()
         return self.service.files[entry.sha256]
 

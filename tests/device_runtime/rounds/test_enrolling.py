@@ -3,6 +3,7 @@
 import pytest
 from flask import Response, request
 
+from device_runtime.network.identity import IDENTITY_KEY_FILE
 from device_runtime.rounds.agent_state import AgentState, StateFile, Timer
 from device_runtime.rounds.enrolling import REVOKED_PAUSE_S, enrolled_signer
 from device_runtime.rounds.outcome import Event
@@ -67,15 +68,21 @@ def test_a_device_that_lost_its_key_begins_under_a_new_id_and_keeps_its_promises
     before = state.load()
     separation = Timer(clock.now - 100.0, 100.0)
     state.save(AgentState(device_id=before.device_id, newest_model_version=3, separation=separation))
+    key_path = state._path.with_name(IDENTITY_KEY_FILE)
     refuse(service, "wrong_device", ENROLMENT)
-    assert fresh().step().event is Event.NOT_ENROLLED
+    agent = fresh()
+    key = key_path.read_bytes()
+    assert agent.step().event is Event.NOT_ENROLLED
+    assert key_path.read_bytes() != key, "an id or a key that the service knows with another stays refused"
     after = state.load()
     assert after.device_id != before.device_id
     assert (after.newest_model_version, after.separation) == (3, separation)
     service.override = lambda: None
     clock.now += 3_600
-    assert fresh().step().event is Event.ENROLLED
+    assert agent.step().event is Event.ENROLLED
     assert service.enrolments[-1].device_id == after.device_id
+    signer = enrolled_signer(agent._environment, "tests", service.key.public_key())
+    assert service.enrolments[-1].public_key == signer.public_key
 
 
 def test_a_device_without_token_says_what_is_missing(fresh, service, state):
@@ -116,12 +123,12 @@ def test_an_answer_that_names_another_device_is_refused(fresh, service):
 def test_others_sign_as_the_device_once_it_is_enrolled(fresh, tmp_path, service, state):
     agent = fresh()
     environment = agent._environment
-    assert enrolled_signer(environment, "tests") is None
+    assert enrolled_signer(environment, "tests", service.key.public_key()) is None
     agent.step()
-    signer = enrolled_signer(environment, "tests")
+    signer = enrolled_signer(environment, "tests", service.key.public_key())
     assert (signer.device_id, signer.public_key) == (
         service.enrolments[0].device_id,
         service.enrolments[0].public_key,
     )
     (tmp_path / "tests" / "agent.json").write_bytes(b"{")
-    assert enrolled_signer(environment, "tests") is None
+    assert enrolled_signer(environment, "tests", service.key.public_key()) is None

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -12,7 +13,7 @@ from protocol.secure_aggregation import server, unmasking
 from protocol.secure_aggregation.client import Advertising
 from protocol.secure_aggregation.group import Group, GroupFailed
 from protocol.secure_aggregation.membership import Terms
-from protocol.secure_aggregation.messages import GroupParameters, decode, encode
+from protocol.secure_aggregation.messages import GroupParameters, KeyBundle, decode, encode
 from protocol.secure_aggregation.signing import Task
 from protocol.secure_aggregation.survivors import from_bitmap, to_bitmap
 
@@ -238,3 +239,16 @@ def cohort_at(stage, num_devices=6, **settings):
             cohort.play(device)
         cohort.close()
     return cohort
+
+
+def changed(message, message_type, **changes):
+    """An encoded message with other fields."""
+    return encode(msgspec.structs.replace(decode(message, message_type), **changes))
+
+
+def roster_of(cohort, bundles, parameters=None):
+    """What device 0 is told if the group is made of these bundles, whatever their worth."""
+    parameters = parameters or cohort.group.parameters
+    members = tuple(sorted(bundles, key=KeyBundle.digest))
+    group = Group(task=cohort.terms.task, parameters=parameters, least_survivors=3, bundles=members)
+    return server.roster_for(group, members.index(cohort.bundles[0]))

@@ -2,175 +2,42 @@
 
 import copy
 
-import msgspec
 import numpy as np
 import pytest
 
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.secure_aggregation import server
-from protocol.secure_aggregation.client import Advertising
 from protocol.secure_aggregation.errors import (
-    BadPoint,
     BadSeal,
     SecureAggregationError,
     StageSpent,
-    WeakParameters,
-    WrongBundle,
-    WrongRoster,
     WrongSession,
     WrongSurvivors,
 )
 from protocol.secure_aggregation.messages import (
     Confirmations,
     DeliveredShares,
-    GroupParameters,
-    KeyBundle,
-    Roster,
     SurvivorList,
     UnmaskingShares,
     decode,
     encode,
-    sign_bundle,
 )
 from protocol.secure_aggregation.survivors import to_bitmap
-from tests.protocol.secure_aggregation.cohort import CONFIRM, MASK, SHARE, UNMASK, cohort_at, make_task, make_terms
+from tests.protocol.secure_aggregation.cohort import (
+    CONFIRM,
+    MASK,
+    SHARE,
+    UNMASK,
+    changed,
+    cohort_at,
+    make_terms,
+    roster_of,
+)
 
 ANY_VALUES = np.zeros(5, np.uint16)
 
 
-def changed(message, message_type, **changes):
-    return encode(msgspec.structs.replace(decode(message, message_type), **changes))
-
-
-# Stage 1: rosters.
-
-
-def roster_with(cohort, **changes):
-    """What device 0 is told, changed."""
-    return changed(cohort.tell(0), Roster, **changes)
-
-
-def roster_of(cohort, bundles, parameters=None):
-    """What device 0 is told if the group is made of these bundles, whatever their worth."""
-    parameters = parameters or cohort.group.parameters
-    members = tuple(sorted(bundles, key=KeyBundle.digest))
-    group = server.Group(task=cohort.terms.task, parameters=parameters, least_survivors=3, bundles=members)
-    return server.roster_for(group, members.index(cohort.bundles[0]))
-
-
-def others(cohort):
-    return [bundle for device, bundle in cohort.bundles.items() if device > 0]
-
-
-def test_a_roster_without_this_device_is_refused():
-    cohort = cohort_at(SHARE, degree=4)
-    group = msgspec.structs.replace(cohort.group, bundles=tuple(sorted(others(cohort), key=KeyBundle.digest)))
-    with pytest.raises(WrongRoster, match="own bundle"):
-        cohort.answer(0, server.roster_for(group, 0))
-
-
-def test_a_roster_with_other_keys_for_this_device_is_refused():
-    cohort = cohort_at(SHARE)
-    swapped = msgspec.structs.replace(cohort.bundles[0], mask_key=cohort.bundles[1].mask_key)
-    group = msgspec.structs.replace(
-        cohort.group, bundles=tuple(sorted([swapped, *others(cohort)], key=KeyBundle.digest))
-    )
-    with pytest.raises(WrongRoster, match="own bundle"):
-        cohort.answer(0, server.roster_for(group, group.bundles.index(swapped)))
-
-
-@pytest.mark.parametrize("name", ["mask_key", "encryption_key", "self_mask_digest", "identity_key"])
-def test_a_neighbour_whose_keys_the_service_swapped_is_refused(name):
-    cohort = cohort_at(SHARE)
-    first, second, *rest = others(cohort)
-    swapped = msgspec.structs.replace(first, **{name: getattr(second, name)})
-    with pytest.raises(WrongBundle, match="signed"):
-        cohort.answer(0, roster_of(cohort, [cohort.bundles[0], swapped, second, *rest]))
-
-
-def test_a_neighbour_whose_keys_are_of_another_round_is_refused():
-    cohort = cohort_at(SHARE)
-    _, *rest = others(cohort)
-    _, old = Advertising(make_terms(task=make_task(2)), cohort.identities[1], cohort.random_bytes).advertise()
-    with pytest.raises(WrongBundle, match="for this task"):
-        cohort.answer(0, roster_of(cohort, [cohort.bundles[0], decode(old, KeyBundle), *rest]))
-
-
-def test_a_device_that_is_listed_twice_is_refused():
-    cohort = cohort_at(SHARE)
-    _, again = Advertising(cohort.terms, cohort.identities[1], cohort.random_bytes).advertise()
-    bundles = [*cohort.bundles.values()][:-1]
-    with pytest.raises(WrongBundle, match="identity_key"):
-        cohort.answer(0, roster_of(cohort, [*bundles, decode(again, KeyBundle)]))
-
-
-def test_a_public_key_that_occurs_twice_is_refused():
-    cohort = cohort_at(SHARE)
-    _, second, *rest = others(cohort)
-    copied = sign_bundle(
-        cohort.terms.task,
-        identity=cohort.identities[1],
-        mask_key=second.encryption_key,
-        encryption_key=bytes([9] + [0] * 31),
-        self_mask_digest=bytes(32),
-    )
-    with pytest.raises(WrongBundle, match="occur twice"):
-        cohort.answer(0, roster_of(cohort, [cohort.bundles[0], copied, second, *rest]))
-
-
-def test_a_point_of_low_order_is_refused():
-    cohort = cohort_at(SHARE)
-    _, *rest = others(cohort)
-    bad = sign_bundle(
-        cohort.terms.task,
-        identity=cohort.identities[1],
-        mask_key=bytes(32),
-        encryption_key=bytes([9] + [0] * 31),
-        self_mask_digest=bytes(32),
-    )
-    with pytest.raises(BadPoint):
-        cohort.answer(0, roster_of(cohort, [cohort.bundles[0], bad, *rest]))
-
-
-def test_neighbours_other_than_those_listed_are_refused():
-    cohort = cohort_at(SHARE)
-    first, second, *rest = decode(cohort.tell(0), Roster).neighbours
-    for neighbours in ((second, first, *rest), (first, first, *rest), (first, *rest), ()):
-        with pytest.raises(WrongRoster, match="neighbours"):
-            copy.copy(cohort.devices[0]).share(roster_with(cohort, neighbours=neighbours))
-
-
-def test_bundles_out_of_order_listed_twice_or_too_few_are_refused():
-    cohort = cohort_at(SHARE)
-    digests = decode(cohort.tell(0), Roster).digests
-    for wrong in (digests[32:64] + digests[:32] + digests[64:], digests[:32] + digests, digests[:64], digests[:33]):
-        with pytest.raises((WrongRoster, MalformedMessage)):
-            copy.copy(cohort.devices[0]).share(roster_with(cohort, digests=wrong))
-
-
-@pytest.mark.parametrize(
-    ("degree", "threshold", "mode"),
-    [
-        (5, 1, "semi_honest"),
-        (2, 2, "semi_honest"),
-        (3, 2, "semi_honest"),
-        (5, 2, "semi_malicious"),
-        (7, 4, "malicious"),
-    ],
-)
-def test_a_graph_or_threshold_below_the_device_s_floor_is_refused(degree, threshold, mode):
-    cohort = cohort_at(SHARE, terms=make_terms(mode=mode), threshold=5)
-    weak = GroupParameters(degree=degree, threshold=threshold, value_bits=12, vector_length=5)
-    with pytest.raises(WeakParameters):
-        cohort.answer(0, roster_with(cohort, parameters=weak))
-
-
-def test_another_length_or_number_of_bits_than_the_plan_s_is_refused():
-    cohort = cohort_at(SHARE)
-    for changes in ({"value_bits": 13}, {"vector_length": 6}):
-        other = msgspec.structs.replace(cohort.group.parameters, **changes)
-        with pytest.raises(WrongRoster, match="of the plan"):
-            copy.copy(cohort.devices[0]).share(roster_with(cohort, parameters=other))
+# Stage 1: rosters (see `test_membership.py`).
 
 
 def test_a_member_that_was_given_another_roster_cannot_be_told_of_this_one():
@@ -299,6 +166,24 @@ def test_two_lists_of_survivors_unmask_nobody():
         same = {index: signatures[index] for index in map(cohort.index, range(3) if device < 3 else range(3, 6))}
         with pytest.raises(WrongSurvivors, match="confirm must be >= 3, got 2"):
             copy.copy(cohort.devices[device]).unmask(server.confirmations_for(cohort.group, same, cohort.index(device)))
+
+
+def test_two_lists_of_sharers_unmask_nobody():
+    """The service hides a member's shares from some, so that they make no masks with it, and calls it dropped later."""
+    cohort = cohort_at(MASK)
+    hidden, everybody = cohort.index(5), frozenset(range(6))
+    signatures = {}
+    for device in range(5):
+        sharers = everybody - {hidden} if device < 3 else everybody
+        told = server.delivery_for(cohort.group, sharers, cohort.sealed, cohort.index(device))
+        cohort.devices[device], _ = cohort.devices[device].mask(told, cohort.values[device])
+    for device in range(5):
+        told = survivors_told(cohort, everybody - {hidden})
+        cohort.devices[device], answer = cohort.devices[device].confirm(told)
+        signatures[cohort.index(device)] = decode(answer, server.Confirmation).signature
+    for device in range(5):
+        with pytest.raises(WrongSurvivors, match="told the same"):
+            cohort.devices[device].unmask(server.confirmations_for(cohort.group, signatures, cohort.index(device)))
 
 
 def test_confirmations_count_once_and_only_of_surviving_neighbours():

@@ -190,7 +190,7 @@ class LongSession(Session):
 
 STATEFUL = settings(stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 Session.TestCase.settings = settings(STATEFUL, max_examples=30)
-LongSession.TestCase.settings = settings(STATEFUL, max_examples=1_500)
+LongSession.TestCase.settings = settings(STATEFUL, max_examples=1_000)
 TestSession = Session.TestCase
 TestLongSession = pytest.mark.slow(LongSession.TestCase)
 

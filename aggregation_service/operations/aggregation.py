@@ -1,0 +1,93 @@
+"""How a task's updates are summed: secure aggregation where its cohorts are large enough, with what it takes chosen."""
+
+import msgspec
+
+from aggregation_service.operations.shared import OperationError
+from aggregation_service.rounds.parameters import RoundParameters
+from protocol.plan import Plan, SecureAggregationParameters, decode_plan, encode_plan
+from protocol.secure_aggregation.sizing import NoSafeGraph, size_group
+
+MAX_MEMBERS = 1_000
+"""Of one group, unless a plan says otherwise: masks, shares and rosters grow but little up to here."""
+
+EVALUATION_BITS = 32
+"""Of the few sums that an evaluation reports: they are to be exact, and cost nothing."""
+
+_BITS = (12, 16, 20, 24, 32)
+_LEAST_LARGEST_VALUE = 15
+"""With fewer steps on either side of zero, rounding would add noticeably to the noise."""
+
+
+def with_secure_aggregation(plan: Plan, parameters: RoundParameters) -> Plan:
+    """A plan whose updates go through secure aggregation; one that says how stays as it is.
+
+    Groups have up to `MAX_MEMBERS` members, or the cohort, and a quarter of that at least, if such a group has a safe
+    graph; values the fewest bits that leave each update 15 steps on either side of zero.
+
+    Raises:
+      OperationError: the cohort is too small for any safe graph.
+
+    """
+    if plan.secure_aggregation is not None:
+        return plan
+    largest = min(parameters.cohort_size(plan.privacy.report_goal), MAX_MEMBERS)
+    smallest = next((size for size in range(max(2, largest // 4), largest + 1) if _has_safe_graph(size)), None)
+    if smallest is None:
+        raise OperationError(f"a cohort of {largest} devices is too small for secure aggregation")
+    for bits in _BITS:
+        secure = SecureAggregationParameters(value_bits=bits, min_members=smallest, max_members=largest)
+        chosen = _replaced(plan, secure)
+        if chosen.quantiser is not None and chosen.quantiser.largest_value >= _LEAST_LARGEST_VALUE:
+            return chosen
+    raise OperationError(f"no number of bits is enough for groups of {largest} devices")
+
+
+def with_plain_updates(plan: Plan) -> Plan:
+    """A plan whose reports are plain, so that the service sees each one."""
+    return _replaced(plan, None)
+
+
+def for_evaluation(plan: Plan) -> Plan:
+    """An evaluation plan, whose seven sums get all bits there are where it wants secure aggregation."""
+    secure = plan.secure_aggregation
+    if secure is None:
+        return plan
+    return _replaced(plan, msgspec.structs.replace(secure, value_bits=EVALUATION_BITS))
+
+
+def check_groups(plan: Plan, parameters: RoundParameters) -> None:
+    """Checks that a cohort can form a group at all.
+
+    Raises:
+      OperationError: it is smaller than a group must be, or no group that it can form would be safe.
+
+    """
+    secure = plan.secure_aggregation
+    if secure is None:
+        return
+    cohort_size = parameters.cohort_size(plan.privacy.report_goal)
+    if cohort_size < secure.min_members:
+        raise OperationError(f"a cohort must have at least min_members, {secure.min_members}, got {cohort_size}")
+    if not _has_safe_graph(min(cohort_size, secure.max_members), secure):
+        raise OperationError(f"a group of {min(cohort_size, secure.max_members)} devices has no safe graph")
+
+
+def _has_safe_graph(size: int, secure: SecureAggregationParameters | None = None) -> bool:
+    secure = secure or SecureAggregationParameters(value_bits=32, min_members=2, max_members=2)
+    try:
+        size_group(
+            size,
+            adversary_fraction=secure.adversary_fraction,
+            dropout_fraction=secure.dropout_fraction,
+            mode=secure.mode,
+        )
+    except NoSafeGraph:
+        return False
+    return True
+
+
+def _replaced(plan: Plan, secure: SecureAggregationParameters | None) -> Plan:
+    """Checked against the devices' bounds by reading it as they do."""
+    update_format = plan.update_format if secure is None else "float32"
+    changed = msgspec.structs.replace(plan, secure_aggregation=secure, update_format=update_format)
+    return decode_plan(encode_plan(changed))

@@ -1,0 +1,80 @@
+"""How a plan's updates are summed: chosen so that a group is safe, and its values have the fewest bits that will do."""
+
+from typing import Any
+
+import pytest
+
+from aggregation_service.operations.aggregation import (
+    check_groups,
+    for_evaluation,
+    with_plain_updates,
+    with_secure_aggregation,
+)
+from aggregation_service.operations.shared import OperationError
+from aggregation_service.rounds.parameters import RoundParameters
+from protocol.plan import Plan, SecureAggregationParameters
+from protocol.secure_aggregation.sizing import size_group
+
+PARAMETERS = RoundParameters(minimum_reports=1, over_selection=1.0)
+
+
+@pytest.mark.parametrize(
+    ("goal", "members", "bits"), [(20, 20, 12), (128, 128, 12), (136, 136, 12), (137, 137, 16), (1000, 1000, 16)]
+)
+def test_values_have_the_fewest_bits_that_leave_fifteen_steps(plans: Any, goal: int, members: int, bits: int) -> None:
+    plan = with_secure_aggregation(plans(goal=goal), PARAMETERS)
+    assert plan.secure_aggregation is not None
+    assert (plan.secure_aggregation.max_members, plan.secure_aggregation.value_bits) == (members, bits)
+    assert plan.quantiser is not None
+    assert plan.quantiser.largest_value >= 15
+    check_groups(plan, PARAMETERS)
+
+
+def test_larger_cohorts_are_several_groups(plans: Any) -> None:
+    secure = with_secure_aggregation(plans(goal=5000), PARAMETERS).secure_aggregation
+    assert secure is not None
+    assert (secure.min_members, secure.max_members) == (250, 1000)
+
+
+def test_the_smallest_group_is_safe(plans: Any) -> None:
+    secure = with_secure_aggregation(plans(goal=8), PARAMETERS).secure_aggregation
+    assert secure is not None
+    size_group(
+        secure.min_members,
+        adversary_fraction=secure.adversary_fraction,
+        dropout_fraction=secure.dropout_fraction,
+        mode=secure.mode,
+    )
+    assert secure.min_members == 5
+
+
+def test_a_cohort_too_small_for_any_group_is_refused(plans: Any) -> None:
+    with pytest.raises(OperationError, match="a cohort of 4 devices is too small"):
+        with_secure_aggregation(plans(goal=4), PARAMETERS)
+
+
+def test_a_plan_that_says_how_stays_as_it_is(plans: Any) -> None:
+    secure = SecureAggregationParameters(value_bits=24, min_members=5, max_members=9)
+    plan: Plan = plans(goal=20, secure_aggregation=secure)
+    assert with_secure_aggregation(plan, PARAMETERS) == plan
+    assert with_plain_updates(plan) == plans(goal=20)
+
+
+def test_an_evaluation_has_all_bits(plans: Any) -> None:
+    plan = with_secure_aggregation(plans(goal=20), PARAMETERS)
+    assert for_evaluation(plan).secure_aggregation.value_bits == 32  # type: ignore[union-attr]
+    assert for_evaluation(plans()) == plans()
+
+
+@pytest.mark.parametrize(
+    ("secure", "message"),
+    [
+        ({"min_members": 21, "max_members": 30}, "at least min_members, 21, got 20"),
+        ({"min_members": 2, "max_members": 4}, "a group of 4 devices has no safe graph"),
+    ],
+)
+def test_a_cohort_that_can_form_no_group_is_refused(plans: Any, secure: dict[str, Any], message: str) -> None:
+    plan = plans(goal=20, secure_aggregation=SecureAggregationParameters(value_bits=16, **secure))
+    with pytest.raises(OperationError, match=message):
+        check_groups(plan, PARAMETERS)
+    check_groups(plans(goal=20), PARAMETERS)
