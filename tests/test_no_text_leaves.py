@@ -119,7 +119,9 @@ def keyboard_page(release, data, log_path):
     with log_path.open("wb") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
         try:
-            yield re.search(rb"http://\S+", process.stdout.readline())[0].decode()
+            started = re.search(rb"http://\S+", process.stdout.readline())
+            assert started, log_path.read_text()
+            yield started[0].decode()
         finally:
             process.terminate()
             rest = process.communicate(timeout=20)[0]

@@ -175,10 +175,10 @@ class _Adder:
     def _accept(self, connection: Connection, waiting: Sequence[Waiting]) -> None:
         """Checks every input against the group as it is now."""
         record = secure_groups.find_group(connection, self._group_id)
-        if record is None or record.stage is not Stage.MASKING:
+        if record is None:
             raise _Repeated(dict.fromkeys(waiting, ended()))
         key = rounds.get_sealing_key(connection, self._round_id)
-        if key is not None and key != self._key:
+        if record.stage is Stage.MASKING and key is not None and key != self._key:
             raise _KeyChanged(key)
         sent = secure_groups.list_sent(connection, [entry.item.standing.assignment.id for entry in waiting])
         refusals: dict[Waiting, Refused | GroupRecord] = {}
@@ -186,10 +186,12 @@ class _Adder:
             upload = entry.item
             place = upload.standing.assignment.id, Stage.MASKING.value
             try:
-                if sent.get(place) == upload.sha256:
+                if sent.get(place) == upload.sha256:  # counted, even if the group has moved on since
                     refusals[entry] = record
                 elif place in sent:
                     refusals[entry] = changed()
+                elif record.stage is not Stage.MASKING:
+                    refusals[entry] = ended()
                 else:
                     nonces.spend(connection, upload.standing.caller)
             except Refused as refusal:
