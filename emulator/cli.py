@@ -11,7 +11,7 @@ _FOLDER = Path("reports/demo")
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A tiny model and little text: under a minute.")
+@click.option("--quick", is_flag=True, help="A tiny model and little text: about two minutes.")
 @click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 26; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip

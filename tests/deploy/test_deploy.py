@@ -15,6 +15,7 @@ from aggregation_service import metrics as own_metrics
 from aggregation_service.cli import service
 from aggregation_service.refusals import RefusalKind
 from aggregation_service.resources import metrics as resource
+from aggregation_service.rounds.groups import GroupFailure
 from aggregation_service.rounds.state import AbandonReason
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +234,7 @@ def test_alerts_ask_for_metrics_labels_and_values_that_exist() -> None:
     kinds = re.search(r'kind=~"([a-z_|]+)"', text)
     assert kinds is not None
     assert set(kinds[1].split("|")) <= {*RefusalKind}
-    assert set(re.findall(r'outcome!="([a-z_]+)"', text)) <= {*AbandonReason, "closed"}
+    assert set(re.findall(r'outcome!="([a-z_]+)"', text)) <= {*AbandonReason, *GroupFailure, "closed", "done"}
     for rule in rules:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert rule["annotations"]["summary"].endswith(".")
