@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ RUNTIMES = ("tflite_runtime", "ai_edge_litert")
 RUNTIME_VARIABLE = "KEYCHORUS_TFLITE"
 """Environment variable that names one of `RUNTIMES`; without it the first that is installed serves."""
 
+_loading = Lock()
 _IDENTIFIER = b"TFL3"  # FlatBuffers file identifier of a TFLite model, bytes 4 to 8
 
 Array = npt.NDArray[Any]
@@ -152,10 +154,11 @@ def _loaded(module: str) -> Any:
     tflite-runtime's library for aarch64 makes the processor round tiny numbers to zero in whichever thread loads it. A
     check such as "more than 0", which msgspec holds as "at least 5e-324", would then let 0 pass in all of the program.
     """
-    if module in sys.modules:
-        return sys.modules[module]
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(importlib.import_module, module).result()
+    with _loading:  # a module is in `sys.modules` before it is complete
+        if module in sys.modules:
+            return sys.modules[module]
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(importlib.import_module, module).result()
 
 
 class Model:

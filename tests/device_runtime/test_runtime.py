@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
+from device_runtime import runtime
 from device_runtime.runtime import RUNTIME_VARIABLE, InvalidModel, Model, RuntimeMissing, runtime_name
 
 
@@ -121,3 +123,13 @@ def test_the_device_imports_neither_tensorflow_nor_other_folders():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == ""
+
+
+def test_threads_that_load_at_once_all_wait_for_the_whole_module(tmp_path, monkeypatch):
+    (tmp_path / "slowly_loaded.py").write_text("import time\ntime.sleep(0.3)\nready = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slowly_loaded", raising=False)
+    with ThreadPoolExecutor(3) as threads:
+        loaded = list(threads.map(runtime._loaded, ["slowly_loaded"] * 3))
+    monkeypatch.delitem(sys.modules, "slowly_loaded")
+    assert all(module.ready for module in loaded)

@@ -156,7 +156,10 @@ def test_nobody_takes_over_in_the_middle_of_a_checked_transaction(database: Data
 def test_a_lost_session_is_a_lost_lock(database: Database, candidates: Candidates) -> None:
     leader, heir = candidates("leader"), candidates("heir")
     assert leader.acquire()
-    end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
     with database.write() as connection:
         assert connection.execute(text(end)).all() == [(True,)]
     assert leader.acquire()
