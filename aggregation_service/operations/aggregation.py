@@ -7,8 +7,8 @@ from aggregation_service.rounds.parameters import RoundParameters
 from protocol.plan import Plan, SecureAggregationParameters, decode_plan, encode_plan
 from protocol.secure_aggregation.sizing import NoSafeGraph, size_group
 
-MAX_MEMBERS = 1_000
-"""Of one group, unless a plan says otherwise: masks, shares and rosters grow but little up to here."""
+MAX_MEMBERS = 128
+"""Of one group, unless a plan says otherwise: in mode `malicious` work grows with it; see docs/performance.md."""
 
 EVALUATION_BITS = 32
 """Of the few sums that an evaluation reports: they are to be exact, and cost nothing."""

@@ -51,6 +51,8 @@ from protocol.clipping import clip_to_norm
 from protocol.enrolment import Enrol
 from protocol.errors import ProtocolError
 from protocol.messages import CheckIn, ComeBack, Receipt, Selected
+from protocol.plan import SecureAggregationParameters
+from protocol.secure_aggregation.inputs import require_floor
 from protocol.update import encode_update
 from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
 
@@ -270,7 +272,7 @@ class Agent:
 
     def _configure(self, state: AgentState, phase: Assigned) -> Outcome:
         manifest = self._files.open_manifest(phase.selected, state.newest_model_version)
-        self._check_secrecy(is_secure=self._files.load_plan(manifest).secure_aggregation is not None)
+        self._check_secrecy(self._files.load_plan(manifest).secure_aggregation)
         self._files.load(manifest)
         self._files.keep_only(manifest)
         version = manifest.model_version
@@ -299,7 +301,7 @@ class Agent:
         return Outcome(event=work.event, numbers=numbers, model_version=state.newest_model_version)
 
     def _report(self, state: AgentState, phase: Trained) -> Outcome:
-        self._check_secrecy(is_secure=False)
+        self._check_secrecy(None)
         self._check_log()
         update = self._spool.get(phase.selected.assignment_id)
         state = self._begin_separation(state, phase)
@@ -348,8 +350,10 @@ class Agent:
         self._files.forget_checkpoint(selected)
         return Outcome(event=Event.REPORTED, next_step_in_s=pause_s, model_version=state.newest_model_version)
 
-    def _check_secrecy(self, *, is_secure: bool) -> None:
-        if self._enrolment.require_secure_aggregation and not is_secure:
+    def _check_secrecy(self, secure: SecureAggregationParameters | None) -> None:
+        if secure is not None:
+            require_floor(secure)
+        elif self._enrolment.require_secure_aggregation:
             raise PlainReports("this device's owner asks for secure aggregation, the round has none")
 
     def _check_log(self) -> None:

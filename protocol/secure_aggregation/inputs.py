@@ -10,11 +10,17 @@ from protocol.arrays import FloatArray
 from protocol.lanes import LaneArray
 from protocol.plan import Plan, SecureAggregationParameters
 from protocol.quantisation import Quantiser
+from protocol.secure_aggregation.errors import WeakParameters
 from protocol.secure_aggregation.membership import Terms
 from protocol.secure_aggregation.signing import Task
 
 SECURE_MEDIA_TYPE = "application/vnd.keychorus.secure-aggregation"
 """Of every message of a session, masked inputs included."""
+
+LEAST_MEMBERS = 5
+LEAST_ADVERSARY_FRACTION = 0.05
+LARGEST_DROPOUT_FRACTION = 0.25
+"""The floor of every device, whoever signed the plan: fewer in a sum, fewer feared, or more let go are refused."""
 
 _ROTATION_DOMAIN = b"keychorus/secure-aggregation/rotation/v1\n"
 
@@ -36,6 +42,7 @@ def terms_of(plan: Plan, task: Task) -> Terms:
         value_bits=secure.value_bits,
         vector_length=plan.update_size,
         min_members=secure.min_members,
+        max_members=secure.max_members,
         adversary_fraction=secure.adversary_fraction,
         dropout_fraction=secure.dropout_fraction,
         mode=secure.mode,
@@ -63,6 +70,25 @@ def decode_sum(lanes: LaneArray, plan: Plan, task: Task) -> npt.NDArray[np.float
     """
     _, quantiser = _parts(plan)
     return quantiser.decode_sum(lanes, _rotation_seed(task))
+
+
+def require_floor(secure: SecureAggregationParameters) -> None:
+    """Device: holds a plan against its own floor; the service signs its plans, and could sign one that protects nobody.
+
+    Raises:
+      WeakParameters: the plan fears too little of the service, or calls too few devices a group.
+
+    """
+    if secure.mode == "semi_honest":
+        raise WeakParameters("a plan must not rest on a service that keeps to the protocol, got mode semi_honest")
+    if secure.min_members < LEAST_MEMBERS:
+        raise WeakParameters(f"min_members must be >= {LEAST_MEMBERS}, got {secure.min_members}")
+    if secure.adversary_fraction < LEAST_ADVERSARY_FRACTION:
+        least, got = LEAST_ADVERSARY_FRACTION, secure.adversary_fraction
+        raise WeakParameters(f"adversary_fraction must be >= {least}, got {got}")
+    if secure.dropout_fraction > LARGEST_DROPOUT_FRACTION:
+        largest, got = LARGEST_DROPOUT_FRACTION, secure.dropout_fraction
+        raise WeakParameters(f"dropout_fraction must be <= {largest}, got {got}")
 
 
 def _rotation_seed(task: Task) -> bytes:

@@ -10,6 +10,7 @@ from protocol.errors import MalformedMessage
 from protocol.secure_aggregation.errors import WeakParameters, WrongBundle, WrongRoster
 from protocol.secure_aggregation.graph import neighbours, ring_order
 from protocol.secure_aggregation.messages import (
+    MAX_MEMBERS,
     GroupParameters,
     KeyBundle,
     Roster,
@@ -30,6 +31,7 @@ class Terms:
       value_bits: b; sums are modulo 2^b.
       vector_length: values of one update.
       min_members: fewest members of a group, and of a sum.
+      max_members: most members of a group.
       adversary_fraction: of the members, who may side with the service; the graph must be safe against them.
       dropout_fraction: of the members, who may be called dropped out, rounded up.
       sigma: the chance that a graph it accepts is not safe is 2^-sigma.
@@ -43,6 +45,7 @@ class Terms:
     min_members: int
     adversary_fraction: float
     dropout_fraction: float
+    max_members: int = MAX_MEMBERS
     sigma: int = 40
     mode: Mode = "semi_malicious"
 
@@ -136,8 +139,9 @@ def _digests(roster: Roster, terms: Terms) -> list[bytes]:
     if len(roster.digests) % DIGEST_BYTES:
         raise MalformedMessage(f"digests of a roster must be of {DIGEST_BYTES} bytes each")
     digests = split_bytes(roster.digests, DIGEST_BYTES, len(roster.digests) // DIGEST_BYTES, "digests")
-    if len(digests) < terms.min_members:
-        raise WrongRoster(f"members of a roster must be >= {terms.min_members}, got {len(digests)}")
+    if not terms.min_members <= len(digests) <= terms.max_members:
+        bounds = f"between {terms.min_members} and {terms.max_members}"
+        raise WrongRoster(f"members of a roster must be {bounds}, got {len(digests)}")
     if any(first >= second for first, second in itertools.pairwise(digests)):
         raise WrongRoster("a roster must list each bundle once, by ascending digest")
     return digests

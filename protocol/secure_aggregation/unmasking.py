@@ -131,13 +131,15 @@ def _recover(shares: _SharesByPoint, threshold: int, fits: Callable[[bytes], boo
 
 
 def _in_a_row(shares: _SharesByPoint, threshold: int) -> Iterator[_SharesByPoint]:
-    """As many shares as the threshold, from each point on: one wrong share is outside of one of these at least, if more
-    than the threshold are there.
+    """As many shares as the threshold, again and again, each time without others.
+
+    What is left out is a different stretch of the points each time, and together they are all points: so one wrong
+    share is left out once, if more than the threshold are there; and nobody can make the service try for long.
     """
     points = sorted(shares)
     if len(points) < threshold:
         return
-    for start in range(len(points)):
+    for start in range(0, len(points), max(1, len(points) - threshold)):
         chosen = (points[start:] + points[:start])[:threshold]
         yield {point: shares[point] for point in chosen}
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from device_runtime import runtime
+from device_runtime import runtime as adapter
 from device_runtime.runtime import RUNTIME_VARIABLE, InvalidModel, Model, RuntimeMissing, runtime_name
 
 
@@ -130,6 +130,6 @@ def test_threads_that_load_at_once_all_wait_for_the_whole_module(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "slowly_loaded", raising=False)
     with ThreadPoolExecutor(3) as threads:
-        loaded = list(threads.map(runtime._loaded, ["slowly_loaded"] * 3))
+        loaded = list(threads.map(adapter._loaded, ["slowly_loaded"] * 3))
     monkeypatch.delitem(sys.modules, "slowly_loaded")
     assert all(module.ready for module in loaded)

@@ -88,7 +88,10 @@ class GroupLeader:
         return [group for group in due if group.stage is Stage.UNMASKING]
 
     def _unmask(self, record: RoundRecord, group: GroupRecord, key: RoundKey) -> None:
-        found = self._sum_of(record, group, key)
+        if self._has_its_goal(record):
+            found: TakenSum | Failed = Failed(GroupFailure.ROUND_OVER, "the round has its goal of reports")
+        else:
+            found = self._sum_of(record, group, key)
         parts = [] if isinstance(found, Failed) else seal_sum(key.public, found, record.id, group.id)
         with self._coordinating(record.population) as connection:
             current, stored = rounds.find_round(connection, record.id), secure_groups.find_group(connection, group.id)
@@ -98,6 +101,12 @@ class GroupLeader:
                 fail_group(connection, current, group.id, found, self._clock.now())
             else:
                 store_sum(connection, current, stored, parts, self._clock.now())
+
+    def _has_its_goal(self, record: RoundRecord) -> bool:
+        """Whether another group brought the goal meanwhile; then this one's sum is not opened at all."""
+        with self._database.read() as connection:
+            current = rounds.find_round(connection, record.id)
+        return current is not None and current.state.has_its_goal
 
     def _sum_of(self, record: RoundRecord, group: GroupRecord, key: RoundKey) -> TakenSum | Failed:
         try:

@@ -82,6 +82,7 @@ class Members:
         sha256 = hashlib.sha256(body).digest()
         if _was_sent(standing, KEYS, sha256):
             return
+        _require_new(standing)
         self._check_open(standing)
         with self._database.read() as connection:
             device = devices.find(connection, standing.record.population, standing.caller.device_id)
@@ -94,6 +95,7 @@ class Members:
             fresh = reread(connection, standing)
             if _was_sent(fresh, KEYS, sha256):
                 return
+            _require_new(fresh)
             self._check_open(fresh)
             nonces.spend(connection, standing.caller)
             secure_groups.add_member(connection, fresh.record.id, fresh.assignment.id, self._clock.now())
@@ -229,6 +231,12 @@ class Members:
     def _check_open(self, standing: Standing) -> None:
         if not standing.may_advertise(self._clock.now()):
             raise ended()
+
+
+def _require_new(standing: Standing) -> None:
+    """Refuses a device that advertised before and whose bundle is gone: its group has ended."""
+    if standing.member is not None and KEYS not in standing.sent:
+        raise ended()
 
 
 def _was_sent(standing: Standing, stage: str, sha256: bytes) -> bool:

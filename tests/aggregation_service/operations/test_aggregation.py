@@ -19,7 +19,7 @@ PARAMETERS = RoundParameters(minimum_reports=1, over_selection=1.0)
 
 
 @pytest.mark.parametrize(
-    ("goal", "members", "bits"), [(20, 20, 12), (128, 128, 12), (136, 136, 12), (137, 137, 16), (1000, 1000, 16)]
+    ("goal", "members", "bits"), [(20, 20, 12), (128, 128, 12), (137, 128, 12)]
 )
 def test_values_have_the_fewest_bits_that_leave_fifteen_steps(plans: Any, goal: int, members: int, bits: int) -> None:
     plan = with_secure_aggregation(plans(goal=goal), PARAMETERS)
@@ -33,7 +33,7 @@ def test_values_have_the_fewest_bits_that_leave_fifteen_steps(plans: Any, goal: 
 def test_larger_cohorts_are_several_groups(plans: Any) -> None:
     secure = with_secure_aggregation(plans(goal=5000), PARAMETERS).secure_aggregation
     assert secure is not None
-    assert (secure.min_members, secure.max_members) == (250, 1000)
+    assert (secure.min_members, secure.max_members) == (32, 128)
 
 
 def test_the_smallest_group_is_safe(plans: Any) -> None:

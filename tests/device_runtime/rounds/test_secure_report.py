@@ -38,7 +38,7 @@ PUTS = ["keys", "shares", "masked-input", "confirmation", "unmasking"]
 @pytest.fixture(scope="module")
 def secure_plan(plan):
     secure = SecureAggregationParameters(
-        value_bits=16, min_members=4, max_members=8, adversary_fraction=0.0, dropout_fraction=0.25, mode="malicious"
+        value_bits=16, min_members=5, max_members=8, adversary_fraction=0.05, dropout_fraction=0.25, mode="malicious"
     )
     return msgspec.structs.replace(plan, secure_aggregation=secure)
 
@@ -500,3 +500,12 @@ def test_nothing_typed_is_sent_or_told(agent, group, service, messages, caplog):
     typed = {word for message in messages for word in message.split() if len(word) > 5}
     assert typed
     assert not [word for word in typed if word in told or word.encode() in sent]
+
+
+def test_a_plan_below_the_devices_floor_is_refused_whoever_signed_it(agent, service, round_files, secure_plan):
+    weak = msgspec.structs.replace(secure_plan.secure_aggregation, mode="semi_honest")
+    plan = msgspec.structs.replace(secure_plan, secure_aggregation=weak)
+    service.offer(round_files | {"plan": encode_plan(plan)})
+    outcome = steps(agent, 2)[-1]
+    assert outcome.event is Event.REFUSED
+    assert "mode semi_honest" in outcome.reason

@@ -8,7 +8,8 @@ import pytest
 
 from protocol.arrays import FloatArray
 from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters, TensorSpec, TrainingParameters
-from protocol.secure_aggregation.inputs import NotSecure, decode_sum, encode_input, terms_of
+from protocol.secure_aggregation.errors import WeakParameters
+from protocol.secure_aggregation.inputs import NotSecure, decode_sum, encode_input, require_floor, terms_of
 from protocol.secure_aggregation.signing import Task
 
 SECURE = SecureAggregationParameters(value_bits=16, min_members=5, max_members=20)
@@ -55,6 +56,16 @@ def test_the_terms_are_the_plans() -> None:
     terms = terms_of(PLAN, TASK)
     assert (terms.task, terms.value_bits, terms.vector_length, terms.min_members) == (TASK, 16, 700, 5)
     assert (terms.adversary_fraction, terms.dropout_fraction, terms.mode) == (0.05, 0.1, "malicious")
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    [{"mode": "semi_honest"}, {"min_members": 4}, {"adversary_fraction": 0.04}, {"dropout_fraction": 0.26}],
+)
+def test_no_plan_goes_below_the_devices_floor(weaker: dict[str, object]) -> None:
+    require_floor(SECURE)
+    with pytest.raises(WeakParameters):
+        require_floor(msgspec.structs.replace(SECURE, **weaker))
 
 
 def test_a_plain_plan_has_no_terms() -> None:
