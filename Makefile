@@ -4,6 +4,7 @@
 
 VENV := .venv
 RUN := $(VENV)/bin
+WORKERS := $(shell expr $$(nproc) + 1)
 
 help:
 	@echo "make demo       set up, then run the whole loop on real text (about 5 minutes on 2 cores)"
@@ -23,7 +24,7 @@ demo: setup
 	@$(RUN)/keychorus demo
 
 test: setup
-	$(RUN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist loadfile
+	$(RUN)/python -m pytest -m "not slow" -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 test-slow: setup
 	$(RUN)/python -m pytest -m slow

@@ -11,12 +11,12 @@ _FOLDER = Path("reports/demo")
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="A tiny model and little text: about two minutes.")
+@click.option("--quick", is_flag=True, help="A tiny model and little text: about a minute.")
 @click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 26; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
-@click.option("--plain-updates", is_flag=True,
-              help="Let the service see each update, in place of secure aggregation.")  # fmt: skip
+@click.option("--secure-aggregation", is_flag=True,
+              help="Let the service learn sums only, and no update; takes two to three times as long.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
 @click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
               help="Processes that train devices.")  # fmt: skip
@@ -27,7 +27,7 @@ def demo(
     quick: bool,
     rounds: int | None,
     noise_multiplier: float,
-    plain_updates: bool,
+    secure_aggregation: bool,
     seed: int,
     workers: int,
     folder: Path,
@@ -36,13 +36,13 @@ def demo(
 
     Chat messages of some 600 people are split into donors, whose text counts as public, people with a device, and
     people who are held out. A model is pre-trained on the donors' text and then learns from the devices in federated
-    rounds: the real service, the real device runtime, real HTTP, secure aggregation. The report tells what that did
+    rounds: the real service, the real device runtime, real HTTP. The report tells what that did
     for its predictions, what it cost, and what it protects.
 
     \b
     Examples:
       keychorus demo
-      keychorus demo --quick
+      keychorus demo --quick --secure-aggregation
       keychorus demo --noise-multiplier 0 --folder reports/without-noise
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads: its start-up notes help nobody here
@@ -58,7 +58,9 @@ def demo(
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     console = Console()
     choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 26)
-    settings = choose(rounds=rounds or default_rounds, noise_multiplier=noise_multiplier, plain_updates=plain_updates)
+    settings = choose(
+        rounds=rounds or default_rounds, noise_multiplier=noise_multiplier, secure_aggregation=secure_aggregation
+    )
     try:
         result = run_demo(settings, folder, seed=seed, num_workers=workers, console=console)
     except (ServiceStopped, TooFewRounds) as error:

@@ -13,7 +13,7 @@ import pytest
 from device_runtime.releases.release import open_release, read_public_key
 
 KEYCHORUS = Path(sys.executable).with_name("keychorus")
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("scratch"))}
     ran = subprocess.run(
-        [KEYCHORUS, "demo", "--quick", "--rounds", str(ROUNDS), "--folder", folder],
+        [KEYCHORUS, "demo", "--quick", "--secure-aggregation", "--rounds", str(ROUNDS), "--folder", folder],
         env=environment, capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]

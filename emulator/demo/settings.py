@@ -77,7 +77,7 @@ class DemoSettings:
         )
 
 
-def full_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = False) -> DemoSettings:
+def full_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = False) -> DemoSettings:
     """The main job: Gboard's network, all senders."""
     return DemoSettings(
         name="demo",
@@ -93,7 +93,7 @@ def full_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = Fal
         plan_privacy=PrivacyParameters(
             l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
         ),
-        plan_secure_aggregation=None if plain_updates else _secure_aggregation(max_members=32),
+        plan_secure_aggregation=_secure_aggregation(max_members=32) if secure_aggregation else None,
         averaged_checkpoints=8,
         test_messages_per_held_out=30,
         test_messages_per_device=8,
@@ -101,7 +101,7 @@ def full_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = Fal
     )
 
 
-def quick_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = False) -> DemoSettings:
+def quick_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = False) -> DemoSettings:
     """The same loop with a tiny network and little text: for the tests, and for a first look."""
     return DemoSettings(
         name="demo (quick)",
@@ -117,7 +117,7 @@ def quick_demo(*, rounds: int, noise_multiplier: float, plain_updates: bool = Fa
         plan_privacy=PrivacyParameters(
             l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=10, minimum_separation_s=1 * HOUR_S
         ),
-        plan_secure_aggregation=None if plain_updates else _secure_aggregation(max_members=16),
+        plan_secure_aggregation=_secure_aggregation(max_members=16) if secure_aggregation else None,
         averaged_checkpoints=4,
         test_messages_per_held_out=10,
         test_messages_per_device=4,

@@ -18,9 +18,7 @@ from protocol.secure_aggregation.sizing import size_group
 PARAMETERS = RoundParameters(minimum_reports=1, over_selection=1.0)
 
 
-@pytest.mark.parametrize(
-    ("goal", "members", "bits"), [(20, 20, 12), (128, 128, 12), (137, 128, 12)]
-)
+@pytest.mark.parametrize(("goal", "members", "bits"), [(20, 20, 12), (128, 128, 12), (137, 128, 12)])
 def test_values_have_the_fewest_bits_that_leave_fifteen_steps(plans: Any, goal: int, members: int, bits: int) -> None:
     plan = with_secure_aggregation(plans(goal=goal), PARAMETERS)
     assert plan.secure_aggregation is not None
