@@ -15,6 +15,8 @@ from device_runtime.releases.release import open_release, read_public_key
 KEYCHORUS = Path(sys.executable).with_name("keychorus")
 ROUNDS = 8
 
+pytestmark = pytest.mark.timeout(600)  # a minute or two, unless the machine has other work
+
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
@@ -22,7 +24,7 @@ def demo(tmp_path_factory):
     environment = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("scratch"))}
     ran = subprocess.run(
         [KEYCHORUS, "demo", "--quick", "--secure-aggregation", "--rounds", str(ROUNDS), "--folder", folder],
-        env=environment, capture_output=True, text=True, timeout=240, check=False,
+        env=environment, capture_output=True, text=True, timeout=540, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     return folder, environment["TMPDIR"], ran.stdout
