@@ -16,7 +16,7 @@ _FOLDER = Path("reports/demo")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
 @click.option("--secure-aggregation", is_flag=True,
-              help="Let the service learn sums only, and no update; takes two to three times as long.")  # fmt: skip
+              help="Let the service learn sums only, and no update; takes several times as long.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
 @click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
               help="Processes that train devices.")  # fmt: skip
