@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -74,6 +75,7 @@ class Coordinator:
         self._leader = Leader(database, clock, leadership, self._ingest, settings)
         self._steering = Steering(database, clock, jitter)
         self._troubles = Troubles()
+        self._remembered_population_of = lru_cache(maxsize=1024)(self._read_population_of)
         self.secure = Members(database, clock, self._steering, self.advance)
         # In virtual time nothing happens between two requests but what they do themselves, so they wait for each other.
         # In real time a device need not wait for a round that closes: the next poll finds whatever is due.
@@ -108,12 +110,15 @@ class Coordinator:
         return self._turn_away(look.record.task, look.decision, message.device_id)
 
     def population_of(self, round_id: str) -> str:
-        """The population that a round belongs to.
+        """The population that a round belongs to, for ever; each of a cohort's requests asks it.
 
         Raises:
           Refused: there is no such round.
 
         """
+        return self._remembered_population_of(round_id)
+
+    def _read_population_of(self, round_id: str) -> str:
         with self._database.read() as connection:
             population = rounds.population_of(connection, round_id)
         if population is None:
