@@ -45,6 +45,7 @@ class Group:
       answers: what the device under test sent, by name, each time.
       waits: how often each GET is answered by 202 before it is answered.
       lost: names of messages of which the first acknowledgement is lost.
+      retry_after: what an acknowledgement says of the time to ask at, in a header; None to say nothing.
       ended: from the time that this is asked for, the group has ended.
       total: the unmasked sum in the end.
 
@@ -70,6 +71,7 @@ class Group:
         self.others = {member.public: member for member in (Member(terms) for _ in range(num_others))}
         self.waits, self.asked = waits, {}
         self.answers, self.lost, self.ended = {}, set(), None
+        self.retry_after = None
         self.sealed, self.signatures, self.shares = {}, {}, {}
         self.group, self.total = None, None
 
@@ -99,7 +101,7 @@ class Group:
             self.lost.discard(name)
             return Response("", 503)
         if name != "unmasking":
-            return Response("", 204)
+            return Response("", 204, {} if self.retry_after is None else {"Retry-After": self.retry_after})
         receipt = Receipt(assignment_id=assignment_id, reconnect_after_s=100.0)
         return Response(encode_message(receipt), content_type="application/json")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from device_runtime.network.client import InsecureAddress
+from device_runtime.network.address import InsecureAddress
 from device_runtime.releases.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
 from device_runtime.rounds.agent_state import DamagedState
 from device_runtime.runtime import InvalidModel, RuntimeMissing

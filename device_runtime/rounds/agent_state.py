@@ -3,7 +3,7 @@
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,14 @@ from protocol.messages import Identifier, Seconds, Selected
 
 LOST_SEPARATION_S = 30 * 24 * 3600.0
 """Minimum separation of a device that no longer knows when it last took part: longer than plans ask for."""
+
+MAX_ADVERTISED_ROUNDS = 64
+"""Rounds of secure aggregation that a device remembers.
+
+Honest ids, 16 random bytes, never repeat: only a service that offers a round again meets the bound. Whoever has sent a
+masked input checks in no more before the minimum separation is over, so a round that was forgotten gets no second one
+sooner than another round would get it; sessions that ended earlier made the list longer, but were told nothing.
+"""
 
 _LONGEST_S = 366 * 24 * 3600.0  # of `Seconds`
 
@@ -90,6 +98,7 @@ class Advertised(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="a
     minimum_separation_s: Seconds
 
 
+AdvertisedRounds = Annotated[tuple[Identifier, ...], msgspec.Meta(max_length=MAX_ADVERTISED_ROUNDS)]
 Phase = Waiting | Assigned | Configured | Trained | Advertised
 
 
@@ -105,7 +114,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       phase: where in a round the agent is.
       rounds_reported: reports that the service acknowledged.
       enrolment: whether the service knows this device's key; it is asked until it does.
-      secure_round: the round of the last session of secure aggregation: a second session in it is refused.
+      advertised_rounds: the newest rounds in which keys for secure aggregation were sent, oldest first: a second
+        session in one is refused.
 
     """
 
@@ -118,7 +128,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     phase: Phase = Waiting()
     rounds_reported: int = 0
     enrolment: EnrolmentState = "not_yet"
-    secure_round: Identifier | None = None
+    advertised_rounds: AdvertisedRounds = ()
 
     def settled(self, now: float) -> "AgentState":
         """The state after a look at the clock, which may have been turned back."""
@@ -129,6 +139,22 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             self, pause=self.pause.settled(now), separation=self.separation.settled(now), phase=phase
         )
 
+    def rounds_with(self, round_id: str) -> tuple[str, ...]:
+        """`advertised_rounds` with one more, without the oldest where they would be too many."""
+        return (*self.advertised_rounds, round_id)[-MAX_ADVERTISED_ROUNDS:]
+
+
+class _StoredState(AgentState, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A state as a file may hold it: older ones name the last round of secure aggregation only."""
+
+    secure_round: Identifier | None = None
+
+    def read(self) -> AgentState:
+        fields = {name: getattr(self, name) for name in AgentState.__struct_fields__}
+        if self.secure_round is not None:
+            fields["advertised_rounds"] = self.rounds_with(self.secure_round)
+        return AgentState(**fields)
+
 
 class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What must outlive a damaged state, since others rely on it. The fields are those of `AgentState`."""
@@ -137,6 +163,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device_id: Identifier
     newest_model_version: int = 0
     separation: Timer = Timer()
+    advertised_rounds: AdvertisedRounds = ()
 
 
 class StateFile:
@@ -156,9 +183,9 @@ class StateFile:
           DamagedState: a file is there but is not what it should be.
 
         """
-        state = _read(self._path, AgentState)
-        if state is not None:
-            return state
+        stored = _read(self._path, _StoredState)
+        if stored is not None:
+            return stored.read()
         promises = _read(self._promises_path, Promises)
         if promises is None:
             return AgentState(device_id=secrets.token_hex(16))
@@ -166,6 +193,7 @@ class StateFile:
             device_id=promises.device_id,
             newest_model_version=promises.newest_model_version,
             separation=promises.separation,
+            advertised_rounds=promises.advertised_rounds,
         )
 
     def save(self, state: AgentState) -> None:
@@ -176,6 +204,7 @@ class StateFile:
                 device_id=state.device_id,
                 newest_model_version=state.newest_model_version,
                 separation=state.separation,
+                advertised_rounds=state.advertised_rounds,
             )
         )
         write_atomically(self._path, msgspec.json.encode(state))

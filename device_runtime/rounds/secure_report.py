@@ -40,6 +40,21 @@ class _Message(NamedTuple):
     event: Event
 
 
+class Told(NamedTuple):
+    """A message that the service has.
+
+    Attributes:
+      event: what was done.
+      retry_after_s: seconds >= 0 after which it is worth while to ask what follows.
+      receipt: of the last message, None of the others.
+
+    """
+
+    event: Event
+    retry_after_s: float = 0.0
+    receipt: Receipt | None = None
+
+
 class SecureReport:
     """One session of one device."""
 
@@ -87,11 +102,8 @@ class SecureReport:
         self._unsent = self._answer(told, spool)
         return None
 
-    def tell(self, client: ServiceClient) -> tuple[Event, Receipt | None]:
+    def tell(self, client: ServiceClient) -> Told:
         """Sends the message that `hear` made; the same once more if it is not known whether it arrived.
-
-        Returns:
-          What was done, and after the last message the service's receipt.
 
         Raises:
           ServiceUnavailable, ServiceRefused, MalformedAnswer, TransferStopped: see there.
@@ -100,13 +112,13 @@ class SecureReport:
         message = self._unsent
         if message is None:
             raise RuntimeError("a message must be made by `hear` before it is sent")
-        receipt = None
         if message.event is Event.REPORTED:
-            receipt = client.report_to_group(self.selected, message.payload)
+            told = Told(message.event, receipt=client.report_to_group(self.selected, message.payload))
         else:
-            client.tell_group(self.selected, message.name, message.payload)
+            retry_after_s = client.tell_group(self.selected, message.name, message.payload)
+            told = Told(message.event, retry_after_s=retry_after_s)
         self._unsent = None
-        return message.event, receipt
+        return told
 
     def _awaited(self) -> str:
         match self._stage:

@@ -5,7 +5,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -321,14 +321,16 @@ def new_agent(
     log: TypingLog,
     clock: VirtualClock,
     conditions: SwitchedConditions,
-) -> Iterator[Callable[[], Agent]]:
-    """Makes an agent as a new process would: nothing but the data directory is carried over."""
+) -> Iterator[Callable[..., Agent]]:
+    """Makes an agent as a new process would: nothing but the data directory is carried over. Takes fields of its
+    enrolment that are to differ.
+    """
     with new_session() as session:
         environment = DeviceEnvironment(
             data_directory=tmp_path, conditions=conditions, clock=clock, http=session, jitter=lambda: 1.0
         )
         enrolment = Enrolment(service_url=service.base_url, population=POPULATION, public_key=service.key.public_key())
-        yield lambda: Agent(environment, enrolment, log)
+        yield lambda **changes: Agent(environment, replace(enrolment, **changes), log)
 
 
 @pytest.fixture

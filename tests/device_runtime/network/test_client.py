@@ -1,35 +1,27 @@
-import gzip
-import itertools
-import socket
 import threading
 import time
-from contextlib import contextmanager, suppress
 
 import pytest
 from flask import Response, request
 
 from device_runtime.environment import new_session
-from device_runtime.network import client as client_module
 from device_runtime.network.client import (
     MAX_GROUP_MESSAGE_BYTES,
     RETRY_AFTER_S,
-    InsecureAddress,
     MalformedAnswer,
     NotYet,
     ServiceClient,
     ServiceRefused,
     ServiceUnavailable,
-    check_address,
 )
 from device_runtime.network.file_cache import FileCache
 from device_runtime.network.transfer import TransferStopped
 from protocol.manifest import FileEntry
-from protocol.messages import MAX_MESSAGE_BYTES, CheckIn, ComeBack, Problem, Receipt, encode_message
+from protocol.messages import CheckIn, ComeBack, Problem, Receipt, encode_message
 from protocol.routes import secure_aggregation
 from protocol.secure_aggregation.inputs import SECURE_MEDIA_TYPE
 from protocol.update import UPDATE_MEDIA_TYPE
 
-ENDLESS_BODY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
 CHECK_IN = CheckIn(device_id="0" * 32, runtime="test", num_examples=3)
 COME_BACK = ComeBack(reconnect_after_s=5.0, reason="no_task")
 
@@ -181,221 +173,6 @@ def test_a_beginning_that_leads_nowhere_is_forgotten(client, service, cache, ans
     assert cache.get_beginning(entry) == b""
 
 
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda: Response("<p>hello</p>", content_type="text/html"), "of type application/json"),
-        (lambda: json("{}"), "not a valid"),
-        (lambda: json(b"\xff\xfe"), "not a valid"),
-        (lambda: json('{"kind": "come_back", "reconnect_after_s": -1, "reason": "no_task"}'), "not a valid"),
-        (lambda: json("[" * 10_000), "not a valid"),
-        (lambda: json(" " * (MAX_MESSAGE_BYTES + 1)), "at most"),
-        (lambda: json(gzip.compress(b"{}"), **{"Content-Encoding": "gzip"}), "compressed"),
-        (lambda: Response("", 302, {"Location": "/elsewhere"}), "redirects are not followed"),
-        (lambda: Response("", 304), "redirects are not followed"),
-    ],
-    ids=["html", "empty object", "not UTF-8", "negative", "deep", "oversize", "gzip", "redirect", "not modified"],
-)
-def test_malformed_answers_are_refused(client, service, answer, message):
-    service.override = answer
-    with pytest.raises(MalformedAnswer, match=message):
-        check_in(client)
-    assert len(service.requests) == 1
-
-
-def test_endless_body_ends_at_the_cap(client, service):
-    def endless():
-        return Response(itertools.repeat(b" " * 4096), content_type="application/json")
-
-    service.override = endless
-    with pytest.raises(MalformedAnswer, match="at most"):
-        check_in(client)
-    assert client.bytes_down < 3 * MAX_MESSAGE_BYTES
-
-
-@pytest.mark.parametrize("content", [ENDLESS_BODY, b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["body", "header"])
-def test_slow_answer_ends_at_its_deadline(monkeypatch, content):
-    """Bytes keep dripping, so silence never lasts; in the headers too."""
-    monkeypatch.setattr(client_module, "TRANSFER_TIMEOUT_S", 0.3)
-    with answering(lambda connection: drip(connection, content)) as client:
-        began = time.monotonic()
-        with pytest.raises(ServiceUnavailable, match="complete within"):
-            check_in(client)
-        assert time.monotonic() - began < 2
-
-
-def drip(connection, content):
-    connection.recv(65536)
-    with suppress(OSError):
-        connection.sendall(content)
-        while True:
-            time.sleep(0.02)
-            connection.sendall(b" ")
-
-
-@contextmanager
-def answering(handle):
-    """A client of a service that handles one connection as it likes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, new_session() as session:
-        listener.settimeout(10)
-
-        def serve():
-            connection, _ = listener.accept()
-            with connection:
-                handle(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield ServiceClient(f"http://127.0.0.1:{listener.getsockname()[1]}", session)
-        thread.join()
-
-
-def test_silence_times_out(client, service, monkeypatch):
-    monkeypatch.setattr(client_module, "SILENCE_TIMEOUT_S", 0.1)
-    release = threading.Event()
-    service.override = lambda: release.wait(10) and None
-    with pytest.raises(ServiceUnavailable):
-        check_in(client)
-    release.set()
-
-
-def test_refusal_brings_its_problem(client, service):
-    problem = Problem(type="about:blank", title="too late", status=409, detail="the round has closed")
-    service.override = lambda: Response(encode_message(problem), 409, content_type="application/problem+json")
-    with pytest.raises(ServiceRefused, match="status 409: 'too late'") as error:
-        check_in(client)
-    assert error.value.problem == problem
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda: Response("<h1>No</h1>", 403, content_type="text/html"),
-        lambda: Response("{", 403, content_type="application/problem+json"),
-        lambda: Response(" " * 10**6, 403, content_type="application/problem+json"),
-    ],
-    ids=["html", "no JSON", "too long"],
-)
-def test_refusal_without_a_readable_problem_is_still_one(client, service, answer):
-    service.override = answer
-    with pytest.raises(ServiceRefused, match="no reason given") as error:
-        check_in(client)
-    assert error.value.problem is None
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_busy_service_is_unavailable(client, service, status):
-    service.override = lambda: Response("", status)
-    with pytest.raises(ServiceUnavailable, match=str(status)):
-        check_in(client)
-
-
-def test_service_that_is_down_is_unavailable():
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        address = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        with new_session() as session, pytest.raises(ServiceUnavailable):
-            check_in(ServiceClient(address, session))
-
-
-def test_cut_off_body_is_unavailable():
-    with answering(answer_half) as client, pytest.raises(ServiceUnavailable):
-        check_in(client)
-
-
-def answer_half(connection):
-    connection.recv(65536)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{")
-
-
-def test_uploads_have_a_length_and_no_surprises(client, service):
-    from flask import request
-
-    selected = service.offer({})
-    seen = []
-    service.override = lambda: seen.append(dict(request.headers))
-    client.report(selected, b"x" * 100_000)
-    assert seen[0]["Content-Length"] == "100000"
-    assert "Transfer-Encoding" not in seen[0]
-    assert service.reports == [b"x" * 100_000]
-    assert client.bytes_up == 100_000
-
-
-def stop_after(seconds):
-    deadline = time.monotonic() + seconds
-    return lambda: time.monotonic() > deadline
-
-
-def test_an_upload_that_nobody_reads_stops_within_a_second(service):
-    """The client is blocked in `send`: the body is far longer than what the system buffers."""
-    received = []
-
-    def read_a_little(connection):
-        connection.recv(1000)
-        time.sleep(0.6)  # meanwhile the client stops
-        with suppress(OSError):
-            while content := connection.recv(1 << 20):
-                received.append(len(content))
-
-    with answering(read_a_little) as client:
-        client._should_stop = stop_after(0.2)
-        began = time.monotonic()
-        with pytest.raises(TransferStopped):
-            client.report(service.offer({}), bytes(64 << 20))
-        assert time.monotonic() - began < 0.7
-        assert client.bytes_up < 32 << 20
-    assert sum(received) < 32 << 20
-
-
-def test_a_download_that_drips_stops_within_a_second():
-    with answering(lambda connection: drip(connection, ENDLESS_BODY)) as client:
-        client._should_stop = stop_after(0.2)
-        began = time.monotonic()
-        with pytest.raises(TransferStopped):
-            check_in(client)
-        assert time.monotonic() - began < 0.7
-
-
-def test_after_a_stop_the_client_works_again(client, service):
-    release = threading.Event()
-    service.override = lambda: release.wait(10) and None
-    client._should_stop = stop_after(0.1)
-    with pytest.raises(TransferStopped):
-        check_in(client)
-    release.set()
-    service.override = lambda: None
-    client._should_stop = lambda: False
-    assert check_in(client) == COME_BACK
-
-
-@pytest.mark.parametrize(
-    "address", ["https://keys.example.org/", "http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:80"]
-)
-def test_secure_addresses_are_taken(address):
-    assert check_address(address) == address.rstrip("/")
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "http://keys.example.org",
-        "http://127.0.0.1.example.org",
-        "http://localhost.example.org",
-        "ftp://127.0.0.1",
-        "https://user:word@keys.example.org",
-        "https://",
-        "https://host:port",
-        "",
-        "keys.example.org",
-        "file:///etc/passwd",
-    ],
-)
-def test_other_addresses_are_refused(address):
-    with pytest.raises(InsecureAddress) as error:
-        check_address(address)
-    assert "user:word" not in str(error.value)
-
-
 def of_group(body=b"told", status=200, **headers):
     return lambda: Response(body, status, {"Content-Type": SECURE_MEDIA_TYPE, **headers})
 
@@ -403,7 +180,7 @@ def of_group(body=b"told", status=200, **headers):
 def test_messages_of_a_group_are_sent_as_the_protocol_says(client, service):
     selected, seen = service.offer({}), []
     service.override = lambda: seen.append((request.method, request.path, dict(request.headers))) or Response("", 204)
-    assert client.tell_group(selected, "shares", b"sealed") is None
+    assert client.tell_group(selected, "shares", b"sealed") == 0.0
     assert service.bodies == [b"sealed"]
     service.override = lambda: seen.append((request.method, request.path, dict(request.headers))) or of_group()()
     assert client.ask_group(selected, "roster") == b"told"
@@ -422,6 +199,16 @@ def test_messages_of_a_group_are_sent_as_the_protocol_says(client, service):
 def test_a_group_that_is_not_there_yet_says_when_it_will_be(client, service, told, expected):
     service.override = of_group(b"", 202, **{"Retry-After": told.encode().decode("latin-1")})
     assert client.ask_group(service.offer({}), "roster") == NotYet(expected)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("3", 3.0), ("0", 0.0), (None, 0.0), ("-3", 0.0), ("1e9", 0.0), ("9" * 7, 0.0), ("inf", 0.0), ("²", 0.0)],
+)
+def test_an_acknowledgement_says_when_to_ask_again(client, service, told, expected):
+    headers = {} if told is None else {"Retry-After": told.encode().decode("latin-1")}
+    service.override = lambda: Response("", 204, headers)
+    assert client.tell_group(service.offer({}), "keys", b"keys") == expected
 
 
 def test_only_a_group_may_say_not_yet(client, service):

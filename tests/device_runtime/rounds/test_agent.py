@@ -4,8 +4,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Response
 
-from device_runtime.rounds.agent import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S
 from device_runtime.rounds.agent_state import StateFile
+from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S
 from device_runtime.rounds.outcome import Event
 from protocol.clipping import l2_norm
 from protocol.messages import ComeBack, Problem, encode_message

@@ -7,8 +7,8 @@ from flask import Response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device_runtime.rounds.agent import LONGEST_RETRY_S
 from device_runtime.rounds.agent_state import StateFile
+from device_runtime.rounds.bookkeeping import LONGEST_RETRY_S
 from device_runtime.rounds.outcome import Event, describe
 from protocol.manifest import FileEntry
 from protocol.messages import Receipt, encode_message

@@ -3,6 +3,7 @@
 import itertools
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -13,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from device_runtime.conditions import AlwaysEligible
 from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import MalformedAnswer, ServiceRefused, ServiceUnavailable
-from device_runtime.rounds.agent import FIRST_RETRY_S, LONGEST_RETRY_S, Agent, Enrolment
+from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, LONGEST_RETRY_S
 from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import TypingLog
 from protocol.messages import ComeBack, Receipt
@@ -87,8 +89,8 @@ class Schedule(RuleBasedStateMachine):
         )
         key = self.service.key.public_key()
         enrolment = Enrolment(service_url="https://keys.example.org", population="tests", public_key=key)
-        agent = Agent(environment, enrolment, self.log)
-        agent._client = agent._files._client = self.client
+        with patch("device_runtime.rounds.agent.ServiceClient", lambda *_: self.client):
+            agent = Agent(environment, enrolment, self.log)
         environment.http.close()
         return agent
 

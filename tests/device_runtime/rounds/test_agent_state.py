@@ -3,7 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_runtime.rounds.agent_state import LOST_SEPARATION_S, AgentState, DamagedState, StateFile, Timer, Waiting
+from device_runtime.rounds.agent_state import (
+    LOST_SEPARATION_S,
+    MAX_ADVERTISED_ROUNDS,
+    AgentState,
+    DamagedState,
+    StateFile,
+    Timer,
+    Waiting,
+)
 
 times = st.floats(0, 4e9)
 durations = st.floats(0, 366 * 24 * 3600)
@@ -46,14 +54,24 @@ def test_a_new_device_has_an_id_of_its_own(tmp_path):
 def test_promises_outlive_the_state(tmp_path):
     file = StateFile(tmp_path / "agent.json")
     state = msgspec.structs.replace(
-        file.load(), newest_model_version=4, separation=Timer(1.0, 2.0), rounds_reported=3, failures=2
+        file.load(),
+        newest_model_version=4,
+        separation=Timer(1.0, 2.0),
+        rounds_reported=3,
+        failures=2,
+        advertised_rounds=("a" * 32, "b" * 32),
     )
     file.save(state)
     (tmp_path / "agent.json").write_bytes(b"{")
     aside = file.set_aside(1_000.0)
     assert aside.read_bytes() == b"{"
     assert file.set_aside(1_000.0) == aside  # killed and called again
-    anew = AgentState(device_id=state.device_id, newest_model_version=4, separation=Timer(1.0, 2.0))
+    anew = AgentState(
+        device_id=state.device_id,
+        newest_model_version=4,
+        separation=Timer(1.0, 2.0),
+        advertised_rounds=("a" * 32, "b" * 32),
+    )
     assert file.load() == anew
 
 
@@ -90,5 +108,41 @@ def test_damaged_state_is_not_replaced(tmp_path, content):
 def test_unknown_fields_are_damage(tmp_path):
     payload = msgspec.to_builtins(AgentState(device_id="0" * 32)) | {"more": 1}
     (tmp_path / "agent.json").write_bytes(msgspec.json.encode(payload))
+    with pytest.raises(DamagedState):
+        StateFile(tmp_path / "agent.json").load()
+
+
+@given(number=st.integers(0, 3 * MAX_ADVERTISED_ROUNDS))
+def test_the_newest_rounds_are_remembered(number):
+    rounds = [f"{each:032x}" for each in range(number)]
+    state = AgentState(device_id="0" * 32)
+    for each in rounds:
+        state = msgspec.structs.replace(state, advertised_rounds=state.rounds_with(each))
+    assert list(state.advertised_rounds) == rounds[-MAX_ADVERTISED_ROUNDS:]
+
+
+def older(**fields):
+    """A state as files held it when they named the last round of secure aggregation only."""
+    written = msgspec.to_builtins(AgentState(device_id="0" * 32, newest_model_version=4))
+    del written["advertised_rounds"]
+    return msgspec.json.encode(written | fields)
+
+
+@pytest.mark.parametrize(("named", "expected"), [("c" * 32, ("c" * 32,)), (None, ())])
+def test_an_older_state_is_read(tmp_path, named, expected):
+    file = StateFile(tmp_path / "agent.json")
+    (tmp_path / "agent.json").write_bytes(older(secure_round=named))
+    (tmp_path / "promises.json").write_bytes(b'{"device_id": "00000000000000000000000000000000"}')
+    state = file.load()
+    assert type(state) is AgentState
+    assert state == AgentState(device_id="0" * 32, newest_model_version=4, advertised_rounds=expected)
+    file.save(state)
+    assert b"secure_round" not in (tmp_path / "agent.json").read_bytes()
+    assert file.load() == state
+
+
+@pytest.mark.parametrize("rounds", [["short"], "c" * 32, ["c" * 32] * (MAX_ADVERTISED_ROUNDS + 1), [None]])
+def test_rounds_that_are_none_are_damage(tmp_path, rounds):
+    (tmp_path / "agent.json").write_bytes(older(advertised_rounds=rounds))
     with pytest.raises(DamagedState):
         StateFile(tmp_path / "agent.json").load()

@@ -1,7 +1,6 @@
 """Secure aggregation as a device sees it: the real agent over HTTP, in a group whose other members run in memory."""
 
 import itertools
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -9,15 +8,11 @@ from flask import Response
 from secure_agent import ALL, PUTS, events, live_until, state, steps
 
 from device_runtime.rounds import agent_state, spool
-from device_runtime.rounds.agent import (
-    FIRST_RETRY_S,
-    FIRST_SESSION_RETRY_S,
-    LONGEST_SESSION_RETRY_S,
-    SESSION_GRACE_S,
-)
 from device_runtime.rounds.agent_state import Advertised, Waiting
+from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, FIRST_SESSION_RETRY_S, LONGEST_SESSION_RETRY_S
 from device_runtime.rounds.outcome import Event
 from device_runtime.rounds.secure_report import SessionLost, SessionMemory
+from device_runtime.rounds.taking_part import SESSION_GRACE_S
 from device_runtime.storage.files import write_atomically
 from protocol.clipping import l2_norm
 from protocol.secure_aggregation.inputs import decode_sum
@@ -62,6 +57,23 @@ def test_a_group_that_is_not_there_yet_is_asked_again_when_it_says(new_agent, be
     assert [outcome.next_step_in_s for outcome in waited] == [3.0] * 8
     assert sum(outcome.bytes_up + outcome.bytes_down for outcome in waited) == 0
     assert group.total is not None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("7", 7.0), ("0", 0.0), (None, 0.0), ("-1", 0.0), ("1e9", 0.0), ("999999", 600.0 + SESSION_GRACE_S)],
+)
+def test_the_group_is_asked_when_its_acknowledgement_says(agent, group, told, expected):
+    group.retry_after = told
+    outcomes = steps(agent, 8)
+    assert events(outcomes)[3:] == ALL, "whoever asks sooner is answered all the same"
+    assert [outcome.next_step_in_s for outcome in outcomes[3:]] == [expected] * 4 + [100.0]
+
+
+def test_waiting_as_it_is_told_a_device_asks_once_a_stage(agent, group, clock):
+    group.retry_after = "7"
+    live_until(agent, clock, Event.REPORTED)
+    assert group.asked == dict.fromkeys(["roster", "delivery", "survivors", "confirmations"], 1)
 
 
 def test_no_wait_is_longer_than_the_round(agent, service):
@@ -190,6 +202,23 @@ def test_a_round_is_taken_part_in_once(agent, service, group, clock):
     assert list(group.answers) == ["keys"]
 
 
+def test_a_round_is_taken_part_in_once_whatever_was_offered_between(*, new_agent, begin, service, clock, tmp_path):
+    begin()
+    agent, first = new_agent(), service.check_in_answer
+    assert events(steps(agent, 8))[-1] is Event.REPORTED
+    clock.now += 4_000
+    begin()
+    assert events(steps(agent, 8))[-1] is Event.REPORTED
+    clock.now += 4_000
+    (tmp_path / "tests" / "agent.json").write_bytes(b"{")  # what is promised outlives the state
+    service.check_in_answer = msgspec.structs.replace(first, assignment_id="0" * 32)
+    outcomes = steps(new_agent(), 2)
+    assert (events(outcomes), outcomes[-1].reason) == (
+        [Event.ENROLLED, Event.REFUSED],
+        "a device must be selected into a round once, got a second time",
+    )
+
+
 @pytest.mark.parametrize("name", ["roster", "shares", "delivery", "masked-input", "survivors", "confirmation"])
 def test_a_group_that_has_ended_costs_the_round_and_nothing_more(*, agent, begin, group, clock, tmp_path, name):
     group.ended = name
@@ -282,21 +311,16 @@ def test_an_update_that_is_lost_is_not_made_up(agent, group, tmp_path):
 def test_a_plain_plan_is_refused_by_an_owner_who_asks_for_secure_aggregation(
     *, new_agent, service, round_files, begin, clock, tmp_path
 ):
-    def strict():
-        agent = new_agent()
-        agent._enrolment = replace(agent._enrolment, require_secure_aggregation=True)
-        return agent
-
     service.offer(round_files)
-    outcome = steps(strict(), 2)[-1]
+    outcome = steps(new_agent(require_secure_aggregation=True), 2)[-1]
     assert outcome.event is Event.REFUSED
     assert outcome.reason == "this device's owner asks for secure aggregation, the round has none"
     assert [path for method, path in service.requests if method == "GET"] == [service.requests[1][1]], "the plan only"
     clock.now += 4_000
     service.offer(round_files)
     assert steps(new_agent(), 3)[-1].event is Event.TRAINED
-    assert strict().step().event is Event.REFUSED, "asked for after training"
+    assert new_agent(require_secure_aggregation=True).step().event is Event.REFUSED, "asked for after training"
     assert service.reports == []
     clock.now += 4_000
     begin()
-    assert events(steps(strict(), 8))[-1] is Event.REPORTED
+    assert events(steps(new_agent(require_secure_aggregation=True), 8))[-1] is Event.REPORTED
