@@ -1,6 +1,7 @@
 """A cohort in memory: real devices, and a service that keeps nothing but what a database could hold."""
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -11,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from protocol.lanes import lane_dtype
 from protocol.secure_aggregation import server, unmasking
 from protocol.secure_aggregation.client import Advertising
+from protocol.secure_aggregation.errors import WeakParameters
 from protocol.secure_aggregation.group import Group, GroupFailed
 from protocol.secure_aggregation.membership import Terms
 from protocol.secure_aggregation.messages import GroupParameters, KeyBundle, decode, encode
 from protocol.secure_aggregation.signing import Task
+from protocol.secure_aggregation.sizing import check_is_safe
 from protocol.secure_aggregation.survivors import from_bitmap, to_bitmap
 
 ADVERTISE, SHARE, MASK, CONFIRM, UNMASK = range(5)
@@ -39,6 +42,23 @@ def make_terms(**changes):
     return Terms(**{**usual, **changes})
 
 
+def least_threshold(terms, num_members, degree):
+    """The smallest threshold that devices accept, or 2 where they accept none."""
+    for threshold in range(2, degree + 1):
+        with suppress(WeakParameters):
+            check_is_safe(
+                num_members,
+                degree,
+                threshold,
+                adversary_fraction=terms.adversary_fraction,
+                dropout_fraction=terms.dropout_fraction,
+                sigma=terms.sigma,
+                mode=terms.mode,
+            )
+            return threshold
+    return 2
+
+
 def degree_near(wanted, num_members):
     """The largest degree up to `wanted` that a ring of this size has."""
     return num_members - 1 if wanted >= num_members - 1 else wanted - wanted % 2
@@ -53,7 +73,8 @@ def read_group(stored):
 class Cohort:
     """Devices are numbered as they were made; the service knows them by their index in the roster.
 
-    `to_device` and `to_service` hold every message by stage and device.
+    The threshold is raised to what the terms ask for. `to_device` and `to_service` hold every message by stage and
+    device.
     """
 
     num_devices: int
@@ -188,7 +209,7 @@ class Cohort:
             return GroupFailed("too few for a graph")
         parameters = GroupParameters(
             degree=degree,
-            threshold=max(2, min(degree, self.threshold)),
+            threshold=max(least_threshold(self.terms, num_members, degree), min(degree, self.threshold)),
             value_bits=self.terms.value_bits,
             vector_length=self.terms.vector_length,
         )

@@ -1,6 +1,7 @@
-"""Each message cut short, and every byte of it changed: a typed error on one side or the other, never a wrong sum."""
+"""Each message cut short, changed in every byte, out of turn or another's: a typed error, never a wrong sum."""
 
 import copy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,15 +9,37 @@ import pytest
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.secure_aggregation.errors import BadSeal
 from protocol.secure_aggregation.group import GroupFailed
-from tests.protocol.secure_aggregation.cohort import ADVERTISE, CONFIRM, MASK, SHARE, UNMASK, Cohort, make_terms
+from protocol.secure_aggregation.messages import EncryptedShares, UnmaskingShares, decode
+from tests.protocol.secure_aggregation.cohort import (
+    ADVERTISE,
+    CONFIRM,
+    MASK,
+    SHARE,
+    UNMASK,
+    Cohort,
+    make_task,
+    make_terms,
+)
 
 NUM_DEVICES = 5
 DEVICE = 1
 
 
+def new_cohort(round_number=1):
+    return Cohort(NUM_DEVICES, make_terms(task=make_task(round_number)), degree=4, threshold=3)
+
+
+@cache
+def spoken(round_number):
+    """All that is said in a round, to the byte: devices draw their randomness from a seed."""
+    cohort = new_cohort(round_number)
+    cohort.run()
+    return cohort
+
+
 def cohort_at(stage):
     """A cohort that has come to this stage, where all members but one have answered."""
-    cohort = Cohort(NUM_DEVICES, make_terms(), degree=4, threshold=3)
+    cohort = new_cohort()
     while cohort.stage < stage:
         for device in cohort.active:
             cohort.play(device)
@@ -89,6 +112,60 @@ def test_what_a_device_answers_must_be_unchanged(stage):
         with pytest.raises(ProtocolError):
             cohort.receive(DEVICE, wrong)
     cohort.receive(DEVICE, answer)
+
+
+@pytest.mark.parametrize(("stage", "kind"), [(SHARE, EncryptedShares), (UNMASK, UnmaskingShares)])
+def test_all_but_the_shares_must_be_unchanged_as_the_service_receives_them(stage, kind):
+    cohort = cohort_at(stage)
+    answer = answer_of(cohort, cohort.tell(DEVICE))
+    message = decode(answer, kind)
+    num_shared = len(message.sealed if kind is EncryptedShares else message.shares)
+    around = list(changed_everywhere(answer))[:-num_shared]
+    changed_fields = set()
+    for wrong in around:
+        with pytest.raises(ProtocolError) as refused:
+            cohort.receive(DEVICE, wrong)
+        changed_fields |= {word for word in ("session", "sender") if word in str(refused.value)}
+    assert changed_fields == {"session", "sender"}
+    cohort.receive(DEVICE, answer)
+
+
+def finishes_with_the_true_sum(cohort):
+    cohort.play(DEVICE)
+    while cohort.outcome is None:
+        cohort.close()
+        if cohort.outcome is None:
+            for device in sorted(cohort.active):
+                cohort.play(device)
+    np.testing.assert_array_equal(cohort.outcome, cohort.true_sum())
+    assert len(cohort.survivors) == NUM_DEVICES
+
+
+@pytest.mark.parametrize("round_number", [1, 2], ids=["this round", "another round"])
+@pytest.mark.parametrize("stage", [SHARE, MASK, CONFIRM, UNMASK])
+def test_nothing_that_is_told_at_another_stage_or_to_another_or_in_another_round_is_taken(stage, round_number):
+    cohort = cohort_at(stage)
+    right = cohort.tell(DEVICE)
+    others = set(spoken(round_number).to_device.values()) - {b"", right}
+    assert (right in spoken(round_number).to_device.values()) is (round_number == 1)
+    assert len(others) >= 3 * NUM_DEVICES
+    for wrong in others:
+        with pytest.raises(ProtocolError):
+            answer_of(cohort, wrong)
+    finishes_with_the_true_sum(cohort)
+
+
+@pytest.mark.parametrize("round_number", [1, 2], ids=["this round", "another round"])
+@pytest.mark.parametrize("stage", range(5))
+def test_nothing_that_is_answered_at_another_stage_or_by_another_or_in_another_round_is_taken(stage, round_number):
+    cohort = cohort_at(stage)
+    right = answer_of(cohort, cohort.tell(DEVICE))
+    others = set(spoken(round_number).to_service.values()) - {right}
+    assert len(others) == 5 * NUM_DEVICES - (round_number == 1)
+    for wrong in others:
+        with pytest.raises(ProtocolError):
+            cohort.receive(DEVICE, wrong)
+    finishes_with_the_true_sum(cohort)
 
 
 def test_changed_shares_are_refused_by_the_neighbour_they_are_for():

@@ -1,7 +1,12 @@
 """Masks come off wholly or not at all: wrong shares are passed over or end the group, and never spoil a sum."""
 
+import itertools
+import random
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol.secure_aggregation import unmasking
 from protocol.secure_aggregation.client import Sharing
@@ -57,6 +62,18 @@ def test_a_member_that_shared_another_seed_than_its_own_ends_the_group():
     assert outcome == GroupFailed(
         f"shares of member {cohort.index(0)} must give its secret back, they are too few or wrong"
     )
+    suspects = set()
+    unmasking.masks_of(cohort.group, cohort.sharers, cohort.survivors, cohort.shares, suspects=suspects)
+    assert suspects == {cohort.index(0)}
+
+
+def test_who_is_owed_too_few_shares_is_not_suspected():
+    cohort, suspects = finished(), set()
+    few = dict(list(cohort.shares.items())[:2])
+    assert isinstance(
+        unmasking.masks_of(cohort.group, cohort.sharers, cohort.survivors, few, suspects=suspects), GroupFailed
+    )
+    assert suspects == set()
 
 
 def test_masks_may_be_taken_off_in_parts():
@@ -88,3 +105,60 @@ def test_shares_of_who_did_not_survive_are_refused():
         unmasking.accept_unmasking(
             cohort.group, cohort.sharers, cohort.survivors - {index}, index, cohort.to_service[UNMASK, 0]
         )
+
+
+WRONG = {"zeros": bytes(7 * 33), "outside": b"\xff" * (7 * 33), "noise": random.Random(5).randbytes(7 * 33)}
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations_with_replacement(sorted(WRONG), 2)))
+def test_any_two_members_wrong_shares_do_no_harm_where_two_more_are_there(first, second):
+    cohort = finished()
+    for liars in itertools.combinations(sorted(cohort.shares), 2):
+        suspects = set()
+        shares = {**cohort.shares, **dict(zip(liars, (WRONG[first], WRONG[second]), strict=True))}
+        total = cohort.partials[0].lanes.copy()
+        result = unmasking.unmask(total, cohort.group, cohort.sharers, cohort.survivors, shares, suspects=suspects)
+        np.testing.assert_array_equal(result, cohort.true_sum())
+        assert suspects <= set(liars)  # of a liar that was never asked for its shares, nobody learns
+
+
+def test_three_members_wrong_shares_end_the_group_where_one_right_one_is_missing():
+    cohort = finished(threshold=4)
+    shares = {**cohort.shares, **dict.fromkeys(sorted(cohort.shares)[:3], WRONG["noise"])}
+    assert isinstance(unmasked(cohort, shares), GroupFailed)
+
+
+def test_nobody_is_suspected_where_all_are_honest():
+    cohort, suspects = finished(), set()
+    unmasking.masks_of(cohort.group, cohort.sharers, cohort.survivors, cohort.shares, suspects=suspects)
+    assert suspects == set()
+
+
+def test_a_liar_is_found_and_its_shares_are_not_tried_again(monkeypatch):
+    cohort, suspects, tries = finished(), set(), []
+    liar = min(cohort.shares)
+    real = unmasking.combine
+    monkeypatch.setattr(unmasking, "combine", lambda *args: tries.append(args) or real(*args))
+    shares = {**cohort.shares, liar: WRONG["noise"]}
+    unmasking.masks_of(cohort.group, cohort.sharers, cohort.survivors, shares, suspects=suspects)
+    assert suspects == {liar}
+    first_time = 2 + 4  # of six or seven shares three are tried without the liar, and the others held against them
+    assert len(tries) <= len(cohort.sharers) + first_time
+
+
+@given(st.integers(1, 40), st.integers(0, 40), st.data())
+def test_every_one_is_left_out_and_every_two_where_that_is_promised(threshold, spare, data):
+    points = list(range(1, threshold + spare + 1))
+    choices = [set(chosen) for chosen in unmasking._choices(points, threshold)]
+    assert {len(chosen) for chosen in choices} == {threshold}
+    assert len(choices) <= unmasking.MAX_TRIES + -(-len(points) // max(1, spare))
+    if spare:
+        one = data.draw(st.sampled_from(points))
+        assert any(one not in chosen for chosen in choices)
+    if spare >= 2 and (len(points) <= 16 or spare >= len(points) / 8 + 1):
+        pair = set(data.draw(st.permutations(points))[:2])
+        assert any(not pair & chosen for chosen in choices)
+
+
+def test_under_the_threshold_nothing_is_tried():
+    assert list(unmasking._choices([1, 2], 3)) == []
