@@ -32,7 +32,7 @@ PACKAGES: dict[str, set[str]] = {
     | {"tflite_runtime", "ai_edge_litert"}
     | COMMAND_LINE,
     "aggregation_service": {"numpy", "msgspec", "cryptography", "flask", "werkzeug", "gunicorn"}
-    | {"sqlalchemy", "alembic", "psycopg", "dp_accounting"}
+    | {"sqlalchemy", "alembic", "psycopg", "dp_accounting", "scipy"}
     | {"argon2", "flask_limiter", "limits", "flask_login", "flask_wtf", "wtforms", "jwt"}  # operators and attestation
     | {"prometheus_client", "pygal", "structlog"}
     | COMMAND_LINE,

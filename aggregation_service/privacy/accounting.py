@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.privacy.charges import Charge, charges, effective_multiplier, most_participations
+from aggregation_service.privacy.ledger import LedgerEvent
+
+__all__ = ["PrivacySpent", "most_participations", "privacy_spent", "spent_on_charges", "spent_on_worst_device"]
 
 
 class PrivacySpent(NamedTuple):
@@ -27,22 +30,22 @@ class PrivacySpent(NamedTuple):
     rho: float
 
 
-@lru_cache(maxsize=4096)
 def privacy_spent(noise_multiplier: float, participations: int, delta: float) -> PrivacySpent:
     """What `participations` Gaussian releases cost the device that took part in all of them.
 
     The composition is itself a Gaussian mechanism, of noise multiplier z / sqrt(participations), so ε is exact: no
-    accountant's grid is needed, and any noise multiplier can be told, however small.
+    accountant's grid is needed.
 
     Args:
       noise_multiplier: z >= 0.
       participations: >= 0.
       delta: in (0, 1).
 
-    | noise_multiplier | participations | epsilon, rho |
-    |------------------|----------------|--------------|
-    | any              | 0              | 0            |
-    | 0                | >= 1           | inf          |
+    | noise_multiplier                    | participations | epsilon, rho |
+    |-------------------------------------|----------------|--------------|
+    | any                                 | 0              | 0            |
+    | 0                                   | >= 1           | inf          |
+    | z / sqrt(participations) below 10⁻⁶ | >= 1           | inf          |
 
     Guarantees:
       Falls with noise and with delta, grows with participations.
@@ -57,38 +60,45 @@ def privacy_spent(noise_multiplier: float, participations: int, delta: float) ->
         raise ValueError(f"noise_multiplier must be a finite number >= 0, got {noise_multiplier}")
     if participations < 0:
         raise ValueError(f"participations must be >= 0, got {participations}")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be in (0, 1), got {delta}")
-    if participations == 0:
-        return PrivacySpent(0.0, delta, 0.0)
-    if noise_multiplier == 0:
-        return PrivacySpent(math.inf, delta, math.inf)
-    import dp_accounting  # not earlier: with scipy it is 67 MB, which workers that only take reports never need
-
-    effective = noise_multiplier / math.sqrt(participations)
-    with np.errstate(divide="ignore"):  # the search may pass a point where delta underflows to 0, whose log is -inf
-        epsilon = float(dp_accounting.get_epsilon_gaussian(effective, delta))
-    return PrivacySpent(epsilon, delta, 1 / (2 * effective * effective))
+    return spent_on_charges([Charge(noise_multiplier, participations)], delta)
 
 
 def spent_on_worst_device(events: Iterable[LedgerEvent], delta: float) -> PrivacySpent:
     """Bounds what the ledger cost the device that took part most often.
 
     Where noise multipliers differ, every participation is charged at the smallest: never under-reported.
+
+    Raises:
+      UnknownEvent: the ledger contradicts itself.
+      ValueError: `delta` is not in (0, 1).
+
     """
-    events = list(events)
-    if not events:
+    return spent_on_charges(charges(events), delta)
+
+
+def spent_on_charges(charged: Iterable[Charge], delta: float) -> PrivacySpent:
+    """What all charges cost together, exactly.
+
+    Raises:
+      ValueError: `delta` is not in (0, 1).
+
+    Source: as `privacy_spent`; Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3.
+
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got {delta}")
+    return _spent_on_gaussian(effective_multiplier(charged), delta)
+
+
+@lru_cache(maxsize=4096)
+def _spent_on_gaussian(noise_multiplier: float, delta: float) -> PrivacySpent:
+    """Of one Gaussian mechanism; infinity is noise that hides all, 0 is none."""
+    if math.isinf(noise_multiplier):
         return PrivacySpent(0.0, delta, 0.0)
-    return privacy_spent(min(event.noise_multiplier for event in events), most_participations(events), delta)
+    if noise_multiplier == 0:
+        return PrivacySpent(math.inf, delta, math.inf)
+    import dp_accounting  # not earlier: with scipy it is 67 MB, which workers that only take reports never need
 
-
-def most_participations(events: Iterable[LedgerEvent]) -> int:
-    """Bounds how often any one device took part: the most that was counted, and every release that was lost."""
-    counted = lost = 0
-    for event in events:
-        match event:
-            case GaussianSumReleased():
-                counted = max(counted, event.max_participations)
-            case ReleasesLost():
-                lost += event.num_releases
-    return counted + lost
+    with np.errstate(divide="ignore"):  # the search may pass a point where delta underflows to 0, whose log is -inf
+        epsilon = float(dp_accounting.get_epsilon_gaussian(noise_multiplier, delta))
+    return PrivacySpent(epsilon, delta, 1 / (2 * noise_multiplier * noise_multiplier))

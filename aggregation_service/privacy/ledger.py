@@ -1,13 +1,25 @@
 """The ledger's events: everything released that was computed from device data, each an immutable value.
 
 An event is committed before what it describes is released. An event of an unknown kind is refused, never free.
+
+In every event `l2_clip_norm` is how far one device moves what was released at most, in L2 norm and rounding included,
+and `noise_multiplier` the noise's standard deviation in that unit. `max_participations` counts, over the devices of the
+population, the reports accepted so far, this round's included.
 """
 
 from typing import Annotated
 
 import msgspec
 
+from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from protocol.messages import Identifier
+
+# Far above what any plan may say, and far below where float64 would lose a count or square a number to infinity.
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+NoiseMultiplier = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Norm = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+MetricName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
 
 
 class UnknownEvent(Exception):
@@ -17,20 +29,106 @@ class UnknownEvent(Exception):
 class GaussianSumReleased(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="gaussian_sum_released"
 ):
-    """A sum of clipped updates was released with Gaussian noise on it.
+    """A sum of clipped updates was released with fresh Gaussian noise on it.
 
-    `max_participations` counts, over the devices of the population, the reports accepted so far, this round's included.
-    `l2_clip_norm` is how far one device moves the sum at most: with `secure_aggregation`, where updates are rounded, a
-    little more than what they are clipped to.
+    With `secure_aggregation`, where updates are rounded, `l2_clip_norm` is a little more than what they are clipped to.
     """
 
     round_id: Identifier
-    model_version: Annotated[int, msgspec.Meta(ge=0)]
-    num_reports: Annotated[int, msgspec.Meta(ge=1)]
-    max_participations: Annotated[int, msgspec.Meta(ge=1)]
-    noise_multiplier: Annotated[float, msgspec.Meta(ge=0)]
-    l2_clip_norm: Annotated[float, msgspec.Meta(gt=0)]
+    model_version: Number
+    num_reports: Count
+    max_participations: Count
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
     secure_aggregation: bool = False
+
+
+class CorrelatedSumReleased(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="correlated_sum_released",
+):
+    """One step of a stream: a sum of clipped updates with noise that is correlated with that of the steps before.
+
+    A stream is a task's steps 0, 1, 2, ...; a step 0 begins another, whose noise has nothing to do with the last one's.
+    `stream_participations` and `min_separation` are what was observed in the stream so far, over all devices: the most
+    reports of one, and the fewest steps from one report of a device to its next (1 as long as none has two).
+
+    Raises:
+      ValueError: so many participations so far apart do not fit in the steps so far, or are more than
+        `max_participations`.
+
+    """
+
+    round_id: Identifier
+    task_id: Count
+    model_version: Number
+    step: Number
+    mechanism: Mechanism
+    num_reports: Count
+    max_participations: Count
+    stream_participations: Count
+    min_separation: Count
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
+    secure_aggregation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stream_participations > self.max_participations:
+            raise ValueError(
+                f"stream_participations must be <= max_participations, {self.max_participations}, "
+                f"got {self.stream_participations}"
+            )
+        # A separation that leaves room for fewer participations than were observed would make the sensitivity too low.
+        earliest = (self.stream_participations - 1) * self.min_separation
+        if earliest > self.step:
+            raise ValueError(
+                f"step must be >= {earliest} for {self.stream_participations} participations that are "
+                f"{self.min_separation} apart, got {self.step}"
+            )
+
+
+class ClippingQuantileReleased(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="clipping_quantile_released",
+):
+    """How many devices were within the clipping norm was released, with noise, to choose the next norm by.
+
+    One device moves the count by 1/2, where its bit is written as -1/2 or 1/2 (1905.03871, section 3).
+    """
+
+    round_id: Identifier
+    model_version: Number
+    num_reports: Count
+    max_participations: Count
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
+
+
+class FederatedMetricsReleased(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="federated_metrics_released",
+):
+    """Sums over devices of what they measured were released, as one vector with Gaussian noise on it."""
+
+    round_id: Identifier
+    model_version: Number
+    metrics: Annotated[tuple[MetricName, ...], msgspec.Meta(min_length=1, max_length=1024)]
+    num_reports: Count
+    max_participations: Count
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
 
 
 class ReleasesLost(
@@ -39,23 +137,35 @@ class ReleasesLost(
     """The books went back to a backup, and sums that were released after it are not in them.
 
     Who took part in those is lost too, so every device is charged for all of them. Fewer than `num_releases` may have
-    been released, and with more noise, but not the other way round. `after_round` is the number of the last round that
-    the books still know, 0 if they know none.
+    been released, and with more noise, but not the other way round; `noise_multiplier` is that of all that one round
+    released, taken together. `after_round` is the number of the last round that the books still know, 0 if they know
+    none. `mechanism` is what made the noise; a stream that it was lost from must begin anew.
     """
 
-    num_releases: Annotated[int, msgspec.Meta(ge=1)]
-    after_round: Annotated[int, msgspec.Meta(ge=0)]
-    noise_multiplier: Annotated[float, msgspec.Meta(ge=0)]
-    l2_clip_norm: Annotated[float, msgspec.Meta(gt=0)]
+    num_releases: Count
+    after_round: Number
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
+    mechanism: Mechanism = Independent()
 
 
-LedgerEvent = GaussianSumReleased | ReleasesLost
+RoundEvent = GaussianSumReleased | CorrelatedSumReleased | ClippingQuantileReleased | FederatedMetricsReleased
+"""What a round released."""
+
+LedgerEvent = RoundEvent | ReleasesLost
 """Any event; other mechanisms join the union."""
 
 
 def encode_event(event: LedgerEvent) -> str:
-    """Writes an event as one line of JSON, the same for the same event."""
-    return msgspec.json.encode(event, order="deterministic").decode()
+    """Writes an event as one line of JSON, the same for the same event.
+
+    Raises:
+      UnknownEvent: it could not be read again, such as for a value that is NaN, infinite or out of its bound.
+
+    """
+    text = msgspec.json.encode(event, order="deterministic").decode()
+    decode_event(text)
+    return text
 
 
 def decode_event(text: str) -> LedgerEvent:

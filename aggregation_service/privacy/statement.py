@@ -25,6 +25,7 @@ NOT_PROTECTED = (
 )
 
 
+GAUSSIAN = "independent Gaussian"
 PLAIN_UPLOAD = "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
 SECURE_AGGREGATION = (
     "central noise, secure aggregation: nobody sees a single update unless service and a threshold of devices collude; "
@@ -36,6 +37,12 @@ NOT_PROTECTED_IN_GROUPS = (
     "each single update from a service that fills a group with devices of its own: it enrols them",
 )
 """In place of the first of `NOT_PROTECTED`, where every update came through secure aggregation."""
+
+NOT_PROTECTED_WHERE_KEPT = (
+    "each single update from the service, which keeps it, sealed, until its round closes, for the {rule}",
+    "single numbers of updates: where the {rule} leaves one value of a weight, it is one device's own",
+)
+"""In place of the first of `NOT_PROTECTED`, where rounds combined plain updates by a rule that needs each of them."""
 
 NOT_CHECKED = (
     "that the files were made from the model version that the release names: the service cannot look into them",
@@ -60,7 +67,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     unit: str = "one device's whole log (zero-out: all of one device's updates replaced by zero)"
     trust_mode: str = PLAIN_UPLOAD
-    mechanism: str = "independent Gaussian"
+    mechanism: str = GAUSSIAN
     noise_multiplier: float
     l2_clip_norm: float
     minimum_separation_s: float
@@ -106,13 +113,18 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 def make_statement(
-    events: Sequence[LedgerEvent], *, report_goal: int, minimum_separation_s: float, delta: float
+    events: Sequence[LedgerEvent],
+    *,
+    report_goal: int,
+    minimum_separation_s: float,
+    delta: float,
+    robust_rules: Sequence[str] = (),
 ) -> PrivacyStatement:
     """Writes the statement of everything that the ledger holds of one population.
 
     Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated. Releases that were
     lost with a backup are charged to every device; how many took part in them is not known. The trust mode is that of
-    secure aggregation if every release was.
+    secure aggregation if every release was. `robust_rules` names those by which rounds combined updates, keeping each.
 
     Raises:
       ValueError: the ledger is empty, so that there is nothing to state.
@@ -124,7 +136,8 @@ def make_statement(
     is_secure = all(isinstance(event, GaussianSumReleased) and event.secure_aggregation for event in events)
     return PrivacyStatement(
         trust_mode=SECURE_AGGREGATION if is_secure else PLAIN_UPLOAD,
-        not_protected=(*NOT_PROTECTED_IN_GROUPS, *NOT_PROTECTED[1:]) if is_secure else NOT_PROTECTED,
+        mechanism=_mechanism(robust_rules),
+        not_protected=_not_protected(robust_rules, is_secure=is_secure),
         noise_multiplier=min(event.noise_multiplier for event in events),
         l2_clip_norm=max(event.l2_clip_norm for event in events),
         minimum_separation_s=minimum_separation_s,
@@ -152,6 +165,19 @@ def untrained_statement(delta: float) -> PrivacyStatement:
         rho=0.0,
         not_protected=(),
     )
+
+
+def _mechanism(robust_rules: Sequence[str]) -> str:
+    if not robust_rules:
+        return GAUSSIAN
+    return f"{GAUSSIAN}, and none where the service took the {' or the '.join(robust_rules)} of updates"
+
+
+def _not_protected(robust_rules: Sequence[str], *, is_secure: bool) -> tuple[str, ...]:
+    kept = tuple(sentence.format(rule=rule) for rule in robust_rules for sentence in NOT_PROTECTED_WHERE_KEPT)
+    if is_secure:
+        return (*kept, *NOT_PROTECTED_IN_GROUPS, *NOT_PROTECTED[1:])
+    return (*(kept or NOT_PROTECTED[:1]), *NOT_PROTECTED[1:])
 
 
 def finite_or_none(value: float) -> float | None:

@@ -2,11 +2,16 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, event, func, select, update
 
+from aggregation_service.logs import log_event
 from aggregation_service.privacy.ledger import LedgerEvent, decode_event, encode_event
+from aggregation_service.privacy.ledger_chain import GENESIS, LedgerRow, row_hash
 from aggregation_service.storage.inserting import insert_unless_present
 from aggregation_service.storage.tables import ledger, participation, refusals
+
+_LEDGER_LOCK = 0x6B63_6C65_6467_6572
+"""The key of PostgreSQL's advisory lock: "kcledger"."""
 
 
 def note_seen(connection: Connection, population: str, device_id: str, runtime: str, now: float) -> bool:
@@ -61,10 +66,37 @@ def count_devices(connection: Connection, population: str) -> int:
     return connection.scalar(counted) or 0
 
 
-def append_event(connection: Connection, population: str, event: LedgerEvent, now: float) -> None:
-    """Appends to the ledger."""
-    row = {"population": population, "event": encode_event(event), "recorded_at": now}
-    connection.execute(ledger.insert().values(row))
+def append_event(connection: Connection, population: str, released: LedgerEvent, now: float) -> None:
+    """Appends to the ledger, sealed to its newest row.
+
+    On PostgreSQL whoever else appends waits here until this transaction ends; on SQLite since it began.
+
+    Raises:
+      UnknownEvent: the event could not be read again; nothing is written.
+
+    """
+    text = encode_event(released)
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LEDGER_LOCK)))
+    previous = ledger_head(connection)
+    sha256 = row_hash(population, text, float(now), previous)  # as it is read again: 1 and 1.0 have other hashes
+    row = {"population": population, "event": text, "recorded_at": float(now)}
+    connection.execute(ledger.insert().values(row | {"previous_sha256": previous, "sha256": sha256}))
+
+    @event.listens_for(connection, "commit", once=True)
+    def _tell_head(_connection: Connection) -> None:
+        log_event("ledger_head", population=population, sha256=sha256)
+
+
+def ledger_head(connection: Connection) -> str:
+    """The hash of the ledger's newest row, which covers all rows of every population; `GENESIS` where there is none."""
+    return connection.scalar(select(ledger.c.sha256).order_by(ledger.c.id.desc()).limit(1)) or GENESIS
+
+
+def ledger_rows(connection: Connection) -> list[LedgerRow]:
+    """All rows of the ledger, of every population, oldest first, as `ledger_chain.check_chain` needs them."""
+    columns = [ledger.c[name] for name in LedgerRow._fields]
+    return [LedgerRow._make(row) for row in connection.execute(select(*columns).order_by(ledger.c.id))]
 
 
 def list_events(connection: Connection, population: str) -> list[LedgerEvent]:

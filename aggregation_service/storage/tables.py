@@ -278,7 +278,7 @@ participation = Table(
     Column("runtime", String(64)),
 )
 
-# Append-only.
+# Append-only; each row holds the SHA-256 of the one before, whichever population that was of.
 ledger = Table(
     "ledger",
     metadata,
@@ -286,6 +286,8 @@ ledger = Table(
     _population(),
     Column("event", Text, nullable=False),
     Column("recorded_at", Float, nullable=False),
+    Column("previous_sha256", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
 )
 
 releases = Table(

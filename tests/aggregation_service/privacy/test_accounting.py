@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregation_service.privacy.accounting import most_participations, privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.privacy.ledger import (
+    ClippingQuantileReleased,
+    GaussianSumReleased,
+    LedgerEvent,
+    ReleasesLost,
+)
 
 
 def event(noise: float, participations: int) -> GaussianSumReleased:
@@ -65,6 +70,21 @@ def test_tiny_noise_has_a_number_and_no_noise_has_none() -> None:
     assert privacy_spent(0.0, 0, 1e-10)[::2] == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("noise", [9e-7, 1e-100, 1e-200, 5e-324])
+def test_noise_too_small_for_float64_is_told_as_none_and_never_as_enough(noise: float) -> None:
+    """Squares of such numbers are zero, which once made an epsilon of zero of them."""
+    assert privacy_spent(noise, 1, 1e-10)[::2] == (math.inf, math.inf)
+    assert spent_on_worst_device([event(noise, 1), event(2.0, 1)], 1e-10).epsilon == math.inf
+
+
+def test_all_kinds_of_release_are_charged_together() -> None:
+    values = {"round_id": "0" * 32, "model_version": 0, "num_reports": 5, "max_participations": 4, "l2_clip_norm": 0.5}
+    extra = ClippingQuantileReleased(**values, noise_multiplier=2.0)  # type: ignore[arg-type]
+    spent = spent_on_worst_device([event(4.0, 4), extra], 1e-6)
+    assert spent.rho == pytest.approx(4 / 2 * (1 / 16 + 1 / 4))
+    assert spent.epsilon == pytest.approx(privacy_spent((4 * (1 / 16 + 1 / 4)) ** -0.5, 1, 1e-6).epsilon)
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
@@ -98,8 +118,8 @@ def test_what_was_lost_with_a_backup_is_never_under_counted(
     counts = [0] * 6
     for number, cohort in enumerate([*before, None, *after]):
         if cohort is None:
-            noise = {"noise_multiplier": 1.0, "l2_clip_norm": 0.3}
-            events.append(ReleasesLost(num_releases=len(lost), after_round=number, **noise))
+            gone = ReleasesLost(num_releases=len(lost), after_round=number, noise_multiplier=1.0, l2_clip_norm=0.3)
+            events.append(gone)
             continue
         for device in cohort:
             counts[device] += 1

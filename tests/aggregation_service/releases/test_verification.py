@@ -1,0 +1,214 @@
+"""Statements of real releases, computed again from real ledgers: honest ones are equal, and no other is."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import Connection, delete, update
+
+from aggregation_service import operations
+from aggregation_service.config import load_signing_key
+from aggregation_service.operations import EvaluationSettings
+from aggregation_service.policy import PopulationPolicy
+from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost
+from aggregation_service.privacy.ledger_chain import BrokenLedger
+from aggregation_service.privacy.statement import PrivacyStatement
+from aggregation_service.releases.verification import (
+    RECOMPUTED,
+    StatementMissing,
+    check_ledger,
+    verify_statement,
+)
+from aggregation_service.storage import books, releases
+from aggregation_service.storage.files import find_content, put_file
+from aggregation_service.storage.tables import files, ledger
+from aggregation_service.storage.tables import releases as table
+from protocol.errors import ProtocolError
+from protocol.evaluation import EvaluationSums, ModelSums
+from protocol.manifest import Manifest, decode_manifest, sign_manifest
+
+POPULATION = "en-gb"
+DEVICE = "d" * 32
+
+
+@pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
+def trained(rehearsal: Any, plans: Any) -> Any:
+    """Three rounds of the same device, a release before and after every one of them."""
+    rehearsal.create_task(plans(goal=1, noise=4.0))
+    publish(rehearsal)
+    for _ in range(3):
+        train_once(rehearsal)
+        publish(rehearsal)
+    return rehearsal
+
+
+def publish(rehearsal: Any, content: bytes = b"model") -> None:
+    rehearsal.wait(1)
+    operations.publish_release(rehearsal.config, population=POPULATION, files={"model": content})
+
+
+def train_once(rehearsal: Any) -> None:
+    rehearsal.wait(1)
+    rehearsal.report(rehearsal.select(DEVICE), rehearsal.update())
+
+
+def verify(rehearsal: Any, key: Ed25519PrivateKey | None = None) -> dict[int, dict[str, tuple[object, object]]]:
+    """By release what is not equal: stated, and by the ledger."""
+    key = key or load_signing_key(rehearsal.config.signing_key_path)
+    with rehearsal.service.database.read() as connection:
+        checked = check_ledger(connection, POPULATION)
+        return {
+            record.id: {
+                each.name: (each.stated, each.recomputed)
+                for each in verify_statement(connection, record, checked, key.public_key())
+            }
+            for record in releases.list_releases(connection, POPULATION)
+        }
+
+
+def restate(rehearsal: Any, release_id: int, **changes: object) -> None:
+    """Signs a release with another statement, as only the service can."""
+    content = msgspec.json.encode(msgspec.structs.replace(statement_of(rehearsal, release_id), **changes))
+    sign_with(rehearsal, release_id, privacy_statement=content)
+
+
+def statement_of(rehearsal: Any, release_id: int) -> PrivacyStatement:
+    with rehearsal.service.database.read() as connection:
+        entry = manifest_of(connection, release_id).files["privacy_statement"]
+        return msgspec.json.decode(find_content(connection, entry.sha256) or b"", type=PrivacyStatement)
+
+
+def manifest_of(connection: Connection, release_id: int) -> Manifest:
+    record = releases.find_release(connection, POPULATION, release_id)
+    assert record is not None
+    return decode_manifest(record.manifest.manifest)
+
+
+def sign_with(rehearsal: Any, release_id: int, **contents: bytes) -> None:
+    """Signs a release anew, with these files only."""
+    key = load_signing_key(rehearsal.config.signing_key_path)
+    with rehearsal.service.database.write() as connection:
+        entries = {name: put_file(connection, content) for name, content in contents.items()}
+        signed = sign_manifest(msgspec.structs.replace(manifest_of(connection, release_id), files=entries), key)
+        values = {"manifest": signed.manifest, "signature": signed.signature}
+        connection.execute(update(table).where(table.c.id == release_id).values(values))
+
+
+def test_honest_statements_are_equal_whenever_they_were_made(trained: Any) -> None:
+    assert verify(trained) == {number: {} for number in (1, 2, 3, 4)}
+
+
+def test_releases_of_one_instant_are_equal_too(rehearsal: Any, plans: Any) -> None:
+    """The clock stands still: only the statement itself tells which rows it is of."""
+    rehearsal.create_task(plans(goal=1, noise=4.0))
+    for _ in range(3):
+        operations.publish_release(rehearsal.config, population=POPULATION, files={"model": b"1"})
+        rehearsal.report(rehearsal.select(), rehearsal.update())
+    assert verify(rehearsal) == {1: {}, 2: {}, 3: {}}
+
+
+def test_candidates_that_were_signed_again_are_equal(trained: Any) -> None:
+    operations.set_policy(trained.config, POPULATION, PopulationPolicy(gate_margin=0.0))
+    settings = EvaluationSettings(report_goal=1, minimum_reports=1, l2_clip_norm=5.0, noise_multiplier=0.001)
+    trained.wait(1)
+    operations.propose_release(trained.config, population=POPULATION, files={"model": b"2"}, evaluation=settings)
+    proposed = statement_of(trained, 5)
+    trained.wait(1)
+    sums = EvaluationSums(ModelSums(3.0, 2.0, 4.0), ModelSums(0.0, 0.0, 9.0), 4)
+    trained.report(trained.select(), sums.to_vector())
+    assert len(statement_of(trained, 5).cohort_sizes) == len(proposed.cohort_sizes) + 1, "signed again"
+    assert verify(trained)[5] == {}
+
+
+def test_lost_releases_and_quantiles_are_in_it(trained: Any) -> None:
+    extra = ClippingQuantileReleased(
+        round_id="0" * 32,
+        model_version=1,
+        num_reports=1,
+        max_participations=2,
+        noise_multiplier=8.0,
+        l2_clip_norm=0.5,
+    )
+    gone = ReleasesLost(num_releases=2, after_round=3, noise_multiplier=4.0, l2_clip_norm=1.0)
+    for event in (extra, gone):
+        trained.wait(1)
+        with trained.service.database.write() as connection:
+            books.append_event(connection, POPULATION, event, trained.now)
+        publish(trained)
+    assert verify(trained) == {number: {} for number in range(1, 7)}
+
+
+def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
+    honest = statement_of(trained, 3)
+    wrong: list[tuple[str, object]] = [
+        ("epsilon", 0.5),
+        ("epsilon", (honest.epsilon or 0) * 0.9999),
+        ("epsilon", None),
+        ("rho", 0.001),
+        ("noise_multiplier", 5.0),
+        ("l2_clip_norm", 0.5),
+        ("max_participations", 1),
+        ("cohort_sizes", (1, 2)),
+    ]
+    for name, value in wrong:
+        restate(trained, 3, **{name: value})
+        assert verify(trained) == {1: {}, 2: {}, 3: {name: (value, getattr(honest, name))}, 4: {}}
+        restate(trained, 3, **{name: getattr(honest, name)})
+    assert {name for name, _ in wrong} == set(RECOMPUTED)
+    restate(trained, 3, delta=1e-6)
+    assert set(verify(trained)[3]) == {"epsilon"}, "it is told at another delta"
+
+
+def test_a_statement_of_an_earlier_moment_is_found(trained: Any) -> None:
+    """It was true once, and says too little now."""
+    sign_with(trained, 4, privacy_statement=msgspec.json.encode(statement_of(trained, 2)))
+    assert set(verify(trained)[4]) == {"cohort_sizes", "max_participations", "epsilon", "rho"}
+
+
+def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
+    """Also the newest, which the next row would have to cover: its round closed."""
+    database = trained.service.database
+    with database.read() as connection:
+        rows = books.ledger_rows(connection)
+    for row in rows:
+        quieter = row.event.replace('"noise_multiplier":4.0', '"noise_multiplier":40.0')
+        assert quieter != row.event
+        why = f"round 3 of {POPULATION} closed" if row == rows[-1] else "does not follow"
+        for tampering, match in (
+            (delete(ledger).where(ledger.c.id == row.id), why),
+            (update(ledger).where(ledger.c.id == row.id).values(event=quieter), f"row {row.id} was changed"),
+        ):
+            with database.engine.connect() as connection, connection.begin() as transaction:
+                connection.execute(tampering)
+                with pytest.raises(BrokenLedger, match=match):
+                    check_ledger(connection, POPULATION)
+                transaction.rollback()
+
+
+def test_statements_that_nobody_signed_or_can_read_are_refused(trained: Any) -> None:
+    with pytest.raises(ProtocolError, match="signature"):
+        verify(trained, Ed25519PrivateKey.generate())
+    restate(trained, 1, delta=2.0)
+    with pytest.raises(StatementMissing, match=r"delta of release 1's .* must be in \(0, 1\), got 2"):
+        verify(trained)
+    sign_with(trained, 1, model=b"1")
+    with pytest.raises(StatementMissing, match="has no file"):
+        verify(trained)
+    sign_with(trained, 1, privacy_statement=b"{}")
+    with pytest.raises(StatementMissing, match="cannot be read"):
+        verify(trained)
+
+
+def test_a_statement_file_that_was_changed_is_not_what_was_signed(trained: Any) -> None:
+    with trained.service.database.write() as connection:
+        entry = manifest_of(connection, 2).files["privacy_statement"]
+        content = (find_content(connection, entry.sha256) or b"").replace(b"4.0", b"9.0")
+        connection.execute(update(files).where(files.c.sha256 == entry.sha256).values(content=content))
+    with pytest.raises(ProtocolError, match="file must have SHA-256"):
+        verify(trained)
