@@ -6,6 +6,7 @@ first.
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -17,6 +18,7 @@ from evaluation.targets import IntArray, SuggestionIndex, TypedMessage, is_known
 from protocol.arrays import FloatArray
 
 NUM_SUGGESTIONS = 3
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 
 class InvalidScores(Exception):
@@ -34,7 +36,7 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         letters typed so far, which costs 1 keystroke, space included: after k letters k + 1 in all. Unknown words
         cost all of theirs.
       perplexity: exponential of the mean negative log-likelihood of known targets, by a softmax over the whole
-        vocabulary; None where there is no known target or one had probability zero.
+        vocabulary; None where there is no known target, one had probability zero, or it is beyond what a float holds.
       num_targets: words, known or not.
       num_unknown: words that the vocabulary lacks.
 
@@ -85,7 +87,7 @@ def pool(counts: Iterable[UserCounts]) -> Accuracy:
 
 
 def _perplexity(log_likelihood: float, num_known: int) -> float | None:
-    if num_known == 0 or math.isinf(log_likelihood):
+    if num_known == 0 or -log_likelihood / num_known > _LARGEST_EXPONENT:
         return None
     return math.exp(-log_likelihood / num_known)
 

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +14,7 @@ from evaluation.report_schema import ByPredictor, Report, Round
 
 # Matplotlib needs colours; each of these is replaced by the style sheet's variable of that name.
 _COLOURS = {"ink": "#010101", "faint": "#020202", "unigram": "#030303", "pretrained": "#040404", "federated": "#050505"}
+_COLOURS |= {f"line-{number}": f"#0101{number:02}" for number in range(1, 6)}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 11,
@@ -49,10 +50,30 @@ def draw_all(report: Report) -> dict[str, str]:
         "seconds": lambda axes: _seconds(axes, report.seconds),
     }
     sizes = {"recall": (8.4, 3.6), "seconds": (8.4, 0.7 + 0.34 * len(report.seconds))}
-    return {name: _svg(name, draw, sizes.get(name, (4.6, 3.0))) for name, draw in drawings.items()}
+    return {name: draw_svg(name, draw, sizes.get(name, (4.6, 3.0))) for name, draw in drawings.items()}
 
 
-def _svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+def draw_lines(name: str, lines: Mapping[str, Sequence[float]], before: float) -> str:
+    """Shares by round as an SVG element: one line for each of at most five names, all from `before` on.
+
+    The page gives the colours `--line-1` to `--line-5`, in the order of the lines.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.axhline(before, color=_COLOURS["pretrained"], linewidth=1.4, linestyle=(0, (4, 3)))
+        for number, (label, shares) in enumerate(lines.items(), start=1):
+            places = range(len(shares) + 1)
+            axes.plot(places, [before, *shares], color=_COLOURS[f"line-{number}"], linewidth=2, label=label)
+        axes.margins(x=0.01)
+        axes.set_xlabel("round")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+
+    return draw_svg(name, draw, (8.4, 3.0))
+
+
+def draw_svg(name: str, draw: Callable[[Axes], None], size: tuple[float, float]) -> str:
+    """What `draw` draws, as an SVG element of `size` inches whose ids begin with `name`."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size)
         draw(figure.add_subplot())

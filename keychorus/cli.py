@@ -32,10 +32,16 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "Run a part": {
         "device": Entry("device_runtime.cli:device", "A device: keyboard page, typing log, local training.", "device"),
         "service": Entry("aggregation_service.cli:service", "The server that adds up what devices send.", "service"),
+        "privacy": Entry(
+            "aggregation_service.commands.privacy:privacy",
+            "Whether privacy statements say what the ledger says.",
+            "service",
+        ),
     },
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
+        "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
     },
 }
 """Headings, and below each its commands, in the order in which they are shown."""

@@ -146,6 +146,13 @@ def test_an_impossible_word_has_no_perplexity() -> None:
     assert pool([count_message(message, scores, INDEX)]).perplexity is None
 
 
+def test_a_word_that_a_ruined_model_rules_out_has_no_perplexity() -> None:
+    scores = np.zeros((1, len(VOCABULARY)), dtype=np.float32)
+    scores[0, VOCABULARY.id_of("zoo")] = -1e6
+    (message,) = type_messages(["zoo"], VOCABULARY)
+    assert pool([count_message(message, scores, INDEX)]).perplexity is None
+
+
 @given(st.dictionaries(st.sampled_from("abc"), st.lists(texts, max_size=4), min_size=1), st.integers(0, 99))
 def test_users_are_counted_apart_and_add_up(by_user: dict[str, list[str]], seed: int) -> None:
     typed = {user: type_messages(messages, VOCABULARY) for user, messages in by_user.items()}
