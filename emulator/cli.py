@@ -12,11 +12,11 @@ _FOLDER = Path("reports/demo")
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A tiny model and little text: about a minute.")
-@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 26; with --quick 12]")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 22; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
-@click.option("--secure-aggregation", is_flag=True,
-              help="Let the service learn sums only, and no update; takes several times as long.")  # fmt: skip
+@click.option("--secure-aggregation/--plain-updates", default=True, show_default=True,
+              help="Whether the service learns sums only, and no update.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another split.")
 @click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
               help="Processes that train devices.")  # fmt: skip
@@ -42,7 +42,7 @@ def demo(
     \b
     Examples:
       keychorus demo
-      keychorus demo --quick --secure-aggregation
+      keychorus demo --quick --plain-updates
       keychorus demo --noise-multiplier 0 --folder reports/without-noise
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads: its start-up notes help nobody here
@@ -57,7 +57,7 @@ def demo(
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     console = Console()
-    choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 26)
+    choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 22)
     settings = choose(
         rounds=rounds or default_rounds, noise_multiplier=noise_multiplier, secure_aggregation=secure_aggregation
     )

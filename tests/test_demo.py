@@ -23,7 +23,7 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     environment = {**os.environ, "TMPDIR": str(tmp_path_factory.mktemp("scratch"))}
     ran = subprocess.run(
-        [KEYCHORUS, "demo", "--quick", "--secure-aggregation", "--rounds", str(ROUNDS), "--folder", folder],
+        [KEYCHORUS, "demo", "--quick", "--rounds", str(ROUNDS), "--folder", folder],
         env=environment, capture_output=True, text=True, timeout=540, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -77,7 +77,7 @@ class DemoSettings:
         )
 
 
-def full_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = False) -> DemoSettings:
+def full_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = True) -> DemoSettings:
     """The main job: Gboard's network, all senders."""
     return DemoSettings(
         name="demo",
@@ -101,7 +101,7 @@ def full_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool 
     )
 
 
-def quick_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = False) -> DemoSettings:
+def quick_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool = True) -> DemoSettings:
     """The same loop with a tiny network and little text: for the tests, and for a first look."""
     return DemoSettings(
         name="demo (quick)",
@@ -126,9 +126,13 @@ def quick_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool
 
 
 def _round_parameters(*, minimum_reports: int) -> RoundParameters:
-    """Devices ask seldom, and groups wait long: in virtual time a question costs more than a minute."""
+    """Devices ask seldom, and groups wait long: in virtual time a question costs more than a minute.
+
+    Whoever answers a stage asks again after `poll_s`, when the others have answered, too; a stage that waits for one
+    who vanished ends before most of them ask.
+    """
     return RoundParameters(
-        minimum_reports=minimum_reports, selection_timeout_s=300, gather_s=160, stage_timeout_s=120, poll_s=40
+        minimum_reports=minimum_reports, selection_timeout_s=900, gather_s=150, stage_timeout_s=90, poll_s=60
     )
 
 
