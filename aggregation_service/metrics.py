@@ -37,6 +37,12 @@ _groups = Counter(
     ("population", "outcome"),
     registry=_registry,
 )
+_suspects = Counter(
+    "keychorus_secure_suspects",
+    "Members of groups whose shares were found wrong while a sum was unmasked.",
+    ("population",),
+    registry=_registry,
+)
 _flush_updates = Histogram(
     "keychorus_flush_updates", "Updates that one commit acknowledged.", registry=_registry, buckets=FLUSH_UPDATES
 )
@@ -73,13 +79,23 @@ def refused(kind: str) -> None:
 
 def report_accepted(population: str, num_bytes: int) -> None:
     """Counts a report once it is committed and acknowledged."""
-    _reports.labels(population).inc()
+    reports_accepted(population, 1, num_bytes)
+
+
+def reports_accepted(population: str, count: int, num_bytes: int) -> None:
+    """Counts the reports of a group of secure aggregation once its sum is committed; `num_bytes` of all together."""
+    _reports.labels(population).inc(count)
     _report_bytes.labels(population).inc(num_bytes)
 
 
 def group_ended(population: str, outcome: str) -> None:
     """Counts a group of secure aggregation: `done`, or the `GroupFailure`."""
     _groups.labels(population, outcome).inc()
+
+
+def suspects_found(population: str, count: int) -> None:
+    """Counts members whose shares were found wrong."""
+    _suspects.labels(population).inc(count)
 
 
 def flushed(num_updates: int, seconds: float) -> None:

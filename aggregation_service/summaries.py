@@ -6,7 +6,7 @@ from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst
 from aggregation_service.privacy.ledger import ReleasesLost
 from aggregation_service.privacy.statement import finite_or_none
 from aggregation_service.rounds.state import AbandonReason, Phase
-from aggregation_service.storage import books, models, rounds
+from aggregation_service.storage import books, models, rounds, secure_groups
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.rounds import RoundRecord
 
@@ -37,6 +37,7 @@ class PopulationSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
       epsilon: what the worst device has spent by the ledger, None if there is no guarantee; `rho` likewise.
       epsilon_budget: where training stops, None for no bound.
       task_ended_because: why the newest training task ended; None while it runs, or if there is none.
+      groups: of secure aggregation: how many are `under_way`, are `done`, or failed for each `GroupFailure`.
 
     """
 
@@ -51,6 +52,7 @@ class PopulationSummary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     rho: float | None
     epsilon_budget: float | None = None
     task_ended_because: models.EndReason | None = None
+    groups: dict[str, int] = {}
     refusals: dict[str, int]
     rounds: list[RoundSummary]
 
@@ -79,6 +81,7 @@ def summarise(database: Database, population: str, delta: float) -> PopulationSu
             rho=finite_or_none(spent.rho),
             epsilon_budget=models.get_policy(connection, population).epsilon_budget,
             task_ended_because=None if task is None else task.ended_because,
+            groups=secure_groups.count_groups(connection, population),
             refusals=books.list_refusals(connection, population),
             rounds=_summarise_rounds(records, [each for each in events if isinstance(each, ReleasesLost)], delta),
         )

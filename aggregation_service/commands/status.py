@@ -42,14 +42,17 @@ def _table(summary: PopulationSummary) -> Table:
     caption = f"ε {_number(summary.epsilon)} at δ {summary.delta:g}; refused: {sum(summary.refusals.values())}"
     if summary.task_ended_because is not None:
         caption += f"; training has ended: {summary.task_ended_because.replace('_', ' ')}"
+    if summary.groups:
+        counts = [f"{count} {outcome.replace('_', ' ')}" for outcome, count in summary.groups.items()]
+        caption += f"; groups: {', '.join(counts)}"
     table = Table(title=title, caption=caption)
     for heading in ("round", "phase", "selected", "reported", "shortened", "MB up", "ε so far"):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
     for entry in summary.rounds:
-        counts = (entry.selected, entry.reported, entry.shortened)
+        num_devices = (entry.selected, entry.reported, entry.shortened)
         phase = entry.phase if entry.abandoned_because is None else f"{entry.phase} ({entry.abandoned_because})"
         table.add_row(
-            str(entry.number), phase, *map(str, counts), f"{entry.bytes_up / 1e6:.1f}", _number(entry.epsilon)
+            str(entry.number), phase, *map(str, num_devices), f"{entry.bytes_up / 1e6:.1f}", _number(entry.epsilon)
         )
     return table
 

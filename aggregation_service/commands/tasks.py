@@ -11,6 +11,7 @@ from aggregation_service import operations
 from aggregation_service.commands.shared import FILE, clear_errors, config_option
 from aggregation_service.config import load_config
 from aggregation_service.operations.aggregation import with_plain_updates, with_secure_aggregation
+from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum, ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from protocol.errors import MalformedMessage
@@ -22,6 +23,7 @@ _OPTIMIZERS: dict[str, type[ServerOptimizer]] = {
     "momentum": ServerMomentum,
     "adam": ServerAdam,
 }
+_RULES: dict[str, type[Combining]] = {"mean": Mean, "median": Median, "trimmed-mean": TrimmedMean}
 
 
 @click.group()
@@ -49,6 +51,15 @@ def task() -> None:
     help="Whether the service learns sums only. Without either: as the plan says, or if it can be.",
 )
 @click.option(
+    "--combine",
+    type=click.Choice(list(_RULES)),
+    default="mean",
+    show_default=True,
+    help="How updates become one. The others hold out against hostile updates, for plain updates without noise only; "
+    "each update is kept, sealed, until its round closes: reports x weights x 4 bytes of the database.",
+)
+@click.option("--trim", type=float, help="Of trimmed-mean; share of updates cut off at each end, 0.1.")
+@click.option(
     "--server-optimizer",
     type=click.Choice(list(_OPTIMIZERS)),
     default="momentum",
@@ -69,6 +80,8 @@ def task_create(
     checkpoint_path: Path | None,
     vocabulary_path: Path | None,
     config_path: Path,
+    combine: str,
+    trim: float | None,
     server_optimizer: str,
     secure: bool | None,
     **settings: Any,
@@ -86,7 +99,7 @@ def task_create(
         plan = _read_plan(plan_path)
         weights = None if checkpoint_path is None else decode_checkpoint(checkpoint_path.read_bytes(), plan.tensors)
         of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
-        parameters = msgspec.convert(settings, RoundParameters)
+        parameters = msgspec.convert(settings | {"combining": _make_rule(combine, trim)}, RoundParameters)
         plan = _choose_aggregation(plan, parameters, secure=secure)
         version = operations.create_task(
             load_config(config_path),
@@ -98,7 +111,7 @@ def task_create(
             optimizer=_make_optimizer(server_optimizer, of_server),
             vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
-    click.echo(f"{population_name} trains from model version {version}, {_describe(plan)}")
+    click.echo(f"{population_name} trains from model version {version}, {_describe(plan, parameters.combining)}")
 
 
 @task.command("end")
@@ -131,12 +144,21 @@ def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool
         return plan
 
 
-def _describe(plan: Plan) -> str:
+def _describe(plan: Plan, rule: Combining) -> str:
     secure = plan.secure_aggregation
     if secure is None:
-        return "with plain updates"
+        return "with plain updates" if isinstance(rule, Mean) else f"with plain updates, by their {rule.name}"
     members = f"{secure.min_members} to {secure.max_members} devices"
     return f"with secure aggregation in groups of {members}, {secure.value_bits} bits a value"
+
+
+def _make_rule(kind: str, trim: float | None) -> Combining:
+    """Makes a rule; a trim that it does not have is refused rather than ignored."""
+    if trim is None:
+        return _RULES[kind]()
+    if kind != "trimmed-mean":
+        raise operations.OperationError(f"--combine {kind} has no --trim: only trimmed-mean has")
+    return TrimmedMean(trim=trim)
 
 
 def _make_optimizer(kind: str, options: dict[str, float | None]) -> ServerOptimizer:

@@ -1,16 +1,18 @@
-"""The close of a round: partial sums, noise, ledger, optimiser, checkpoint, in this order.
+"""The close of a round: partial sums and noise, or a robust rule; then ledger, optimiser, checkpoint, in this order.
 
 A crash between any two of these may waste privacy budget and never under-reports it: the ledger entry is committed
-before anything computed from the noised sum is.
+before anything computed from the reports is.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sqlalchemy import Connection
 
 from aggregation_service.coordination.sealed_sums import open_sums
+from aggregation_service.coordination.sealed_updates import Layout, combine_updates, rule_of
 from aggregation_service.coordination.sealing import NotSealed, RoundKey
 from aggregation_service.logs import log_event
 from aggregation_service.privacy.gaussian import noised_sum
@@ -18,6 +20,7 @@ from aggregation_service.privacy.ledger import GaussianSumReleased
 from aggregation_service.releases.gate import on_evaluated
 from aggregation_service.releases.publishing import Signer
 from aggregation_service.rounds.accumulator import SumArray, TakenSum
+from aggregation_service.rounds.combining import Mean, RobustRule
 from aggregation_service.rounds.optimizer import decode_state, encode_state
 from aggregation_service.rounds.state import close
 from aggregation_service.storage import partial_sums
@@ -51,19 +54,22 @@ def close_round(
       now: seconds since 1970.
 
     Raises:
-      CloseError: the sums do not hold the reports that the round counted, or the round was ended by another.
+      CloseError: sums or kept updates are not those of the reports that the round counted, or the round was ended by
+        another.
       Deposed: another process leads now.
       WrongContent: the new weights are not finite.
 
     """
-    noised = _noised_sum(database, record, key)
+    rule = rule_of(record.task)
+    result = _noised_sum(database, record, key) if isinstance(rule, Mean) else _combined(database, record, key, rule)
     with database.write() as connection:
         fence(connection)
         append_event(connection, record.population, _event(record), now)
     if record.task.kind == "training":
-        _store_checkpoint(database, record, noised, fence, now)
+        average = _average(record, result) if isinstance(rule, Mean) else result
+        _store_checkpoint(database, record, average, fence, now)
     else:
-        _store_evaluation(database, record, noised, fence=fence, signer=signer, now=now)
+        _store_evaluation(database, record, result, fence=fence, signer=signer, now=now)
 
 
 def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumArray:
@@ -88,10 +94,28 @@ def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenS
             raise CloseError(str(error)) from None
 
 
-def _store_checkpoint(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
+def _combined(database: Database, record: RoundRecord, key: RoundKey, rule: RobustRule) -> SumArray:
+    """What the rule makes of the updates that were kept: an average update, whatever the number of reports."""
+    with database.read() as connection:
+        places = partial_sums.list_parts(connection, record.id)
+        num_updates = len({assignment_id for assignment_id, _ in places})
+        if num_updates != record.state.reported:
+            raise CloseError(f"there must be updates of {record.state.reported} reports, got {num_updates}")
+        layout, read = Layout.of(record.id, record.task.plan), partial(partial_sums.get, connection, record.id)
+        try:
+            return combine_updates(key, layout, rule, places, read)
+        except NotSealed as error:
+            raise CloseError(str(error)) from None
+
+
+def _average(record: RoundRecord, noised: SumArray) -> SumArray:
+    """Divides a sum, in place: 11 MB need not be there twice."""
     # A fixed divisor, not the number of reports: that number depends on who took part, and is not noised.
     # (McMahan et al. 2018, arXiv 1710.06963, section 3.2, the fixed-denominator estimator)
-    average = np.divide(noised, record.task.plan.privacy.report_goal, out=noised)  # 11 MB need not be there twice
+    return np.divide(noised, record.task.plan.privacy.report_goal, out=noised)
+
+
+def _store_checkpoint(database: Database, record: RoundRecord, average: SumArray, fence: Fence, now: float) -> None:
     content, state = _next_checkpoint(database, record, average)
     with database.write() as connection:
         _end_round(connection, record, fence)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aggregation_service.clock import Clock, FileClock
 from aggregation_service.coordination.ingest import Ingest, Upload
 from aggregation_service.coordination.leading import Leader, LeaderSettings
+from aggregation_service.coordination.secure.background import Background, at_once, in_thread
 from aggregation_service.coordination.secure.members import Members
 from aggregation_service.coordination.steering import Steering
 from aggregation_service.coordination.tickets import Ticket, check_ticket, token_sha256
@@ -72,14 +73,15 @@ class Coordinator:
         self._database = database
         self._clock = clock
         self._ingest = Ingest(database, clock)
-        self._leader = Leader(database, clock, leadership, self._ingest, settings)
+        # In virtual time nothing happens between two requests but what they do themselves, so they wait for each other.
+        # In real time a device need not wait for a round that closes: the next poll finds whatever is due.
+        self._waits = isinstance(clock, FileClock)
+        background = Background(at_once if self._waits else in_thread)
+        self._leader = Leader(database, clock, leadership, self._ingest, settings, background=background)
         self._steering = Steering(database, clock, jitter)
         self._troubles = Troubles()
         self._remembered_population_of = lru_cache(maxsize=1024)(self._read_population_of)
         self.secure = Members(database, clock, self._steering, self.advance)
-        # In virtual time nothing happens between two requests but what they do themselves, so they wait for each other.
-        # In real time a device need not wait for a round that closes: the next poll finds whatever is due.
-        self._waits = isinstance(clock, FileClock)
         self._tidied_until = 0.0
 
     @property

@@ -5,6 +5,10 @@ flush adds all waiting reports to it, seals the result to the round's key, and i
 reports' assignments, spends their nonces, counts the participations and moves the round. If the transaction fails
 nothing was counted; and since it may have been committed though it seems to have failed, the worker leaves what is
 stored alone and begins another sum beside it.
+
+Where the round's rule needs each update (`rounds.combining`), a flush instead seals each of those that wait and stores
+it in the place of its assignment, and the worker keeps nothing. So nothing depends on whether a transaction that seems
+to have failed was committed: a report that is sent again is refused as a duplicate if it was, and stored if it was not.
 """
 
 import secrets
@@ -13,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,15 +26,18 @@ from aggregation_service import metrics
 from aggregation_service.clock import Clock
 from aggregation_service.coordination.groups import Entry, Group
 from aggregation_service.coordination.sealed_sums import seal_sum
+from aggregation_service.coordination.sealed_updates import Layout, rule_of, seal_update
 from aggregation_service.coordination.tickets import Ticket, duplicate, too_late
 from aggregation_service.identity import nonces
 from aggregation_service.logs import log
 from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.rounds.accumulator import ClippedUpdate, PartialSum
+from aggregation_service.rounds.combining import Mean
 from aggregation_service.rounds.state import RoundOver, accept_report
 from aggregation_service.storage import books, partial_sums, rounds
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.locks import lock_population
+from aggregation_service.storage.partial_sums import SealedPart
 from aggregation_service.storage.rounds import RoundRecord
 
 
@@ -61,6 +69,39 @@ class _KeyChanged(Exception):
         self.key = key
 
 
+class _Sum:
+    """What this process summed of a round, under a name of its own."""
+
+    def __init__(self, round_id: str, size: int) -> None:
+        self._round_id = round_id
+        self._worker_id = secrets.token_hex(16)
+        self._sum = PartialSum(size)
+
+    def seal(self, key: bytes, uploads: Sequence[Upload]) -> list[SealedPart]:
+        """The sum with `uploads`, to be stored in place of the one before; forgotten unless it is accepted."""
+        proposed = self._sum.propose([upload.update for upload in uploads])
+        return seal_sum(key, proposed, self._round_id, self._worker_id)
+
+    def accept(self) -> None:
+        """What was sealed last is stored."""
+        self._sum.accept()
+
+
+class _KeptUpdates:
+    """Of rounds that keep each update: nothing but how it is sealed."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def seal(self, key: bytes, uploads: Sequence[Upload]) -> list[SealedPart]:
+        """The parts of all `uploads`."""
+        sealed = (seal_update(key, self._layout, upload.ticket.assignment.id, upload.update) for upload in uploads)
+        return list(chain.from_iterable(sealed))
+
+    def accept(self) -> None:
+        """What was sealed last is stored; what comes next does not build on it."""
+
+
 class Ingest:
     """Counts the reports that come to this process. Thread-safe: a call waits until its report is stored, or refused.
 
@@ -68,7 +109,8 @@ class Ingest:
       A report is counted exactly once, or not at all; and if its call returned, it is counted. At every instant the
       stored sums are exactly the sums of the reports that are marked as counted. (A report whose call raised
       UNAVAILABLE, because the database vanished while it committed, may have been counted; sent again, it is refused
-      as a duplicate then.) Memory is two vectors a round, and what is being received.
+      as a duplicate then.) Memory is two vectors a round, and what is being received; where each update is kept, what
+      is being received and once more as float32.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -131,10 +173,9 @@ class _Lane:
         self._clock = clock
         self._population = ticket.population
         self._round_id = ticket.round_id
-        self._size = ticket.plan.update_size
+        self._plan = ticket.plan
         self._key = ticket.sealing_key
-        self._sum: PartialSum | None = None
-        self._worker_id = ""
+        self._taken: _Sum | _KeptUpdates | None = None
 
     def flush(self, group: Sequence[Waiting]) -> None:
         """Settles or refuses all of `group`."""
@@ -142,7 +183,7 @@ class _Lane:
             self._count_all(group)
         except Exception as error:  # whatever it is, no thread may wait for ever, and none may believe it was counted
             log.error("reports_not_counted", exc_info=error)
-            self._sum = None
+            self._taken = None
             for waiting in group:
                 if not waiting.is_settled:
                     waiting.refuse(_unavailable() if isinstance(error, SQLAlchemyError) else error)
@@ -159,7 +200,7 @@ class _Lane:
                     waiting.refuse(refusal)
                 left = [waiting for waiting in left if not waiting.is_settled]
             except _KeyChanged as changed:
-                self._key, self._sum = changed.key, None
+                self._key, self._taken = changed.key, None
             else:
                 metrics.flushed(len(left), time.perf_counter() - began)
                 for waiting in left:
@@ -169,17 +210,23 @@ class _Lane:
 
     def _count(self, group: Sequence[Waiting]) -> RoundRecord:
         """Counts all of `group` in one transaction; the work that needs no lock is done before."""
-        if self._sum is None:
-            self._sum, self._worker_id = PartialSum(self._size), secrets.token_hex(16)
-        proposed = self._sum.propose([waiting.item.update for waiting in group])
-        parts = seal_sum(self._key, proposed, self._round_id, self._worker_id)
+        self._taken = self._taken or self._begin()
+        parts = self._taken.seal(self._key, [waiting.item for waiting in group])
         with self._database.write() as connection:
             lock_population(connection, self._population)
             record = self._accept(connection, group)
             partial_sums.put(connection, self._round_id, parts)
             record = _note_reports(connection, record, [waiting.item for waiting in group])
-        self._sum.accept()
+        self._taken.accept()
         return record
+
+    def _begin(self) -> _Sum | _KeptUpdates:
+        """Another sum, or what keeps each update, as the round's rule wants."""
+        with self._database.read() as connection:
+            record = rounds.find_round(connection, self._round_id)
+        if record is None or isinstance(rule_of(record.task), Mean):
+            return _Sum(self._round_id, self._plan.update_size)
+        return _KeptUpdates(Layout.of(self._round_id, self._plan))
 
     def _accept(self, connection: Connection, group: Sequence[Waiting]) -> RoundRecord:
         """Checks every report against the round as it is now, and returns the round with all of them."""

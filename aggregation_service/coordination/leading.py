@@ -18,6 +18,7 @@ from aggregation_service.coordination.closing import close_round
 from aggregation_service.coordination.ingest import Ingest
 from aggregation_service.coordination.opening import is_current, make_standing_round
 from aggregation_service.coordination.sealing import RoundKey
+from aggregation_service.coordination.secure.background import Background
 from aggregation_service.coordination.secure.leading import GroupLeader, fail_sealed_groups, groups_under_way
 from aggregation_service.logs import log, log_event
 from aggregation_service.pruning import prune
@@ -29,6 +30,8 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.leadership import Deposed, Leadership
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.rounds import RoundRecord
+
+_STOPS_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,14 +52,21 @@ class Leader:
     """
 
     def __init__(
-        self, database: Database, clock: Clock, leadership: Leadership, ingest: Ingest, settings: LeaderSettings
+        self,
+        database: Database,
+        clock: Clock,
+        leadership: Leadership,
+        ingest: Ingest,
+        settings: LeaderSettings,
+        *,
+        background: Background,
     ) -> None:
         self._database = database
         self._clock = clock
         self._leadership = leadership
         self._ingest = ingest
         self._settings = settings
-        self._groups = GroupLeader(database, clock, self._coordinating)
+        self._groups = GroupLeader(database, clock, self._coordinating, background)
         self._lock = threading.RLock()
         self._keys: dict[str, RoundKey] = {}  # by population, which has one open round
 
@@ -79,10 +89,11 @@ class Leader:
         return True
 
     def step_down(self) -> None:
-        """Lets another lead; rounds that have reports will be abandoned."""
+        """Lets another lead; rounds that have reports will be abandoned, and what is being unmasked is let go."""
         with self._lock:
             self._keys.clear()
             self._leadership.release()
+        self._groups.stop(_STOPS_WITHIN_S)
 
     def advance(self, population: str, *, wait: bool = True) -> None:
         """Does whatever is due in a population: a round to be made, moved on, closed or abandoned.
@@ -92,7 +103,7 @@ class Leader:
         if not self.leads or not self._lock.acquire(blocking=wait):
             return
         try:
-            self._groups.advance(population, self._key_of, unmask=wait)
+            self._groups.advance(population, self._key_of)
             closing = self._step(population)
             if closing is not None:
                 self._close(closing)

@@ -10,6 +10,7 @@ from aggregation_service.config import ServiceConfig
 from aggregation_service.operations.aggregation import check_groups, for_evaluation
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.releases.gate import comparable_version
+from aggregation_service.rounds.combining import Mean
 from aggregation_service.service import clock_of
 from aggregation_service.storage import models
 from aggregation_service.storage.files import find_content
@@ -111,7 +112,7 @@ def add_evaluation(
         raise OperationError(
             f"minimum_reports must be <= report_goal {plan.privacy.report_goal}, got {minimum_reports}"
         )
-    parameters = replace(training.parameters, minimum_reports=minimum_reports)
+    parameters = replace(training.parameters, minimum_reports=minimum_reports, combining=Mean())
     check_groups(plan, parameters)
     return models.add_task(
         connection,

@@ -14,6 +14,7 @@ from aggregation_service.operations.shared import (
     read_checkpoint,
     require_population,
 )
+from aggregation_service.rounds.combining import LEAST_UPDATES, MAX_KEPT_UPDATES, Mean
 from aggregation_service.rounds.optimizer import ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.rounds.state import AbandonReason
@@ -48,14 +49,15 @@ def create_task(
       parameters: what a round does beside the plan.
       optimizer: the server's.
       vocabulary: a file that devices train with, opaque here; named "vocabulary" in the rounds' manifests unless None.
-      actor: who does it, for the audit log, which keeps the privacy parameters; None for the user of this machine.
+      actor: who does it, for the audit log, which keeps the privacy parameters and the rule that combines updates; None
+        for the user of this machine.
 
     Returns:
       The model version that training starts from.
 
     Raises:
-      OperationError: unknown population, too many `minimum_reports`, too small cohorts,
-        nothing to start from, or a file's size.
+      OperationError: unknown population, too many `minimum_reports`, too small cohorts, a robust rule that the plan
+        does not allow, nothing to start from, or a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
 
@@ -63,6 +65,7 @@ def create_task(
     plan = decode_plan(encode_plan(plan))  # a plan made in a program was not checked against the devices' bounds yet
     _check_goal(parameters, plan.privacy.report_goal)
     check_groups(plan, parameters)
+    _check_combining(parameters, plan)
     check_size("training_graph", training_graph)
     check_size("vocabulary", vocabulary)
     if checkpoint is not None:
@@ -93,6 +96,7 @@ def create_task(
             "model_version": version,
             "old_privacy": None if before is None else before.plan.privacy,
             "new_privacy": plan.privacy,
+            "combining": parameters.combining,
         }
         actor = actor or audit.machine_actor()
         audit.record(connection, actor=actor, action="task.created", subject=population, details=details, now=now)
@@ -170,3 +174,26 @@ def _abandon_training_round(connection: Connection, population: str, now: float)
 def _check_goal(parameters: RoundParameters, report_goal: int) -> None:
     if parameters.minimum_reports > report_goal:
         raise OperationError(f"minimum_reports must be <= report_goal {report_goal}, got {parameters.minimum_reports}")
+
+
+def _check_combining(parameters: RoundParameters, plan: Plan) -> None:
+    """A robust rule needs each update, enough of them to tell which are extreme, and has no sensitivity for noise."""
+    rule, privacy = parameters.combining, plan.privacy
+    if isinstance(rule, Mean):
+        return
+    if plan.secure_aggregation is not None:
+        raise OperationError(f"a {rule.name} needs each update, which secure aggregation hides: take plain updates")
+    if privacy.noise_multiplier > 0:
+        raise OperationError(
+            f"noise_multiplier must be 0 for a {rule.name}, whose sensitivity is not known, "
+            f"got {privacy.noise_multiplier}"
+        )
+    if parameters.minimum_reports < LEAST_UPDATES:
+        raise OperationError(
+            f"minimum_reports must be >= {LEAST_UPDATES} for a {rule.name}, got {parameters.minimum_reports}"
+        )
+    if privacy.report_goal > MAX_KEPT_UPDATES:
+        raise OperationError(
+            f"report_goal must be <= {MAX_KEPT_UPDATES} for a {rule.name}, which keeps each update, "
+            f"got {privacy.report_goal}"
+        )

@@ -24,7 +24,7 @@ def put_keys(round_id: str, assignment_id: str) -> Response:
     secure = current_service().coordinator.secure
     standing = _standing(round_id, assignment_id)
     secure.advertise(standing, _read_body(standing, "keys"))
-    return _empty()
+    return _later(standing, 204)
 
 
 def put_message(message: str, round_id: str, assignment_id: str) -> Response:
@@ -35,16 +35,16 @@ def put_message(message: str, round_id: str, assignment_id: str) -> Response:
     secure.check_turn(standing, stage)
     with secure.receiving(standing, stage):
         receipt = secure.answer(standing, stage, _read_body(standing, message))
-    return _empty() if receipt is None else message_response(receipt)
+    return _later(standing, 204) if receipt is None else message_response(receipt)
 
 
 def get_message(message: str, round_id: str, assignment_id: str) -> Response:
     """Tells a member what its stage begins with, or by 202 to ask again. A nonce is not spent: it may ask twice."""
     standing = _standing(round_id, assignment_id)
     told = current_service().coordinator.secure.tell(standing, TOLD_AT[message])
-    response = Response(status=202) if told is None else Response(told, content_type=SECURE_MEDIA_TYPE)
     if told is None:
-        response.headers["Retry-After"] = str(standing.poll_s)
+        return _later(standing, 202)
+    response = Response(told, content_type=SECURE_MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -75,7 +75,9 @@ def _read_body(standing: Standing, message: str) -> bytes:
     return body
 
 
-def _empty() -> Response:
-    response = Response(status=204)
+def _later(standing: Standing, status: int) -> Response:
+    """Nothing but a hint when it is worth asking what comes next: others are to answer first."""
+    response = Response(status=status)
+    response.headers["Retry-After"] = str(standing.poll_s)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -1,12 +1,14 @@
 """What an operator chooses about a round beside what the plan says.
 
 The report goal and the minimum separation change privacy and stand in the plan (`protocol.plan.PrivacyParameters`),
-signed and checked by the device. What stands here changes only how long a round takes and how often it succeeds.
+signed and checked by the device. What stands here changes only how long a round takes, how often it succeeds, and how
+well it holds out against hostile updates.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from aggregation_service.rounds.combining import Combining, Mean
 from aggregation_service.rounds.pace import GATHER_SHARE
 
 
@@ -23,6 +25,7 @@ class RoundParameters:
       gather_s: of secure aggregation: after this long a device that waits for a group need not wait until it is full.
       stage_timeout_s: how long each stage of a group waits for those that do not answer.
       poll_s: after how long a member that waits for the others asks again.
+      combining: how plain updates become one; tasks from before there was a choice have the mean.
 
     Raises:
       ValueError: a parameter out of its bound.
@@ -39,6 +42,7 @@ class RoundParameters:
     gather_s: float = 30.0
     stage_timeout_s: float = 60.0
     poll_s: int = 2
+    combining: Combining = field(default_factory=Mean)
 
     def __post_init__(self) -> None:
         _require("minimum_reports", self.minimum_reports, 1, 10_000_000)

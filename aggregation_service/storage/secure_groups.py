@@ -3,6 +3,7 @@
 Whoever writes here has locked the population (`locks.lock_population`), so that no stage ends while an answer comes.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, update
 
 from aggregation_service.rounds.groups import STAGES_UNDER_WAY, Failed, GroupFailure, Stage
-from aggregation_service.storage.tables import assignments, masked_sums, secure_groups, secure_members, secure_messages
+from aggregation_service.storage.tables import (
+    assignments,
+    masked_sums,
+    rounds,
+    secure_groups,
+    secure_members,
+    secure_messages,
+)
 
 KEYS = "keys"
 """The stage of a bundle of keys, before there is a group."""
@@ -147,6 +155,16 @@ def list_ids_under_way(connection: Connection, group_ids: Collection[str], stage
     """Which of these groups are at `stage`."""
     at_stage = secure_groups.c.id.in_(group_ids) & (secure_groups.c.stage == stage)
     return set(connection.scalars(select(secure_groups.c.id).where(at_stage)))
+
+
+def count_groups(connection: Connection, population: str) -> dict[str, int]:
+    """How many of a population's groups are `under_way`, are `done`, or failed for each `GroupFailure`."""
+    columns = (secure_groups.c.stage, secure_groups.c.failed_because)
+    of_population = select(*columns, func.count().label("groups")).join(rounds).where(rounds.c.population == population)
+    counts: Counter[str] = Counter()
+    for row in connection.execute(of_population.group_by(*columns).order_by(*columns)):
+        counts["under_way" if row.stage in STAGES_UNDER_WAY else row.failed_because or row.stage] += row.groups
+    return dict(counts)
 
 
 def get_content(connection: Connection, group_id: str) -> bytes | None:

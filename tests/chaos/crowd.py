@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from chaos.site import BRAND, NUM_VALUES, POPULATION, SPECS, Site
 
 from protocol import routes
-from protocol.arrays import FloatArray
 from protocol.messages import CheckIn, CheckInAnswer, Problem, Selected, decode_message, encode_message
 from protocol.signed_requests import sha256_hex, sign_request
 from protocol.update import UPDATE_MEDIA_TYPE, encode_update
@@ -40,7 +41,7 @@ class Crowd:
 
     def __init__(self, site: Site, seed: int) -> None:
         self.site = site
-        self.sent: dict[Report, FloatArray] = {}
+        self.sent: dict[Report, npt.NDArray[np.floating[Any]]] = {}
         self.acknowledged: set[Report] = set()
         self.unexpected: list[str] = []
         self._seen = Counter[str]()
@@ -134,7 +135,7 @@ class Crowd:
 
     def _ask(self, number: int, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         signature = sign_request(
-            self.site.key,
+            self.site.keys[number],
             service=self.site.service_key,
             method=method,
             path=path,

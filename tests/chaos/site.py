@@ -60,14 +60,28 @@ def first_weights() -> FloatArray:
     return weights
 
 
+PLAIN = Plan(
+    tensors=SPECS,
+    training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
+    privacy=PrivacyParameters(
+        l2_clip_norm=1.0, noise_multiplier=0.0, report_goal=REPORT_GOAL, minimum_separation_s=0.0
+    ),
+)
+PLAIN_ROUNDS = RoundParameters(minimum_reports=1, over_selection=1.5, selection_timeout_s=1.0, report_deadline_s=1.5)
+
+
 @dataclass
 class Site:
     """A service with two workers, kept running as systemd would. `server` is None on SQLite."""
 
     folder: Path
     server: PostgresServer | None
+    plan: Plan = PLAIN
+    parameters: RoundParameters = PLAIN_ROUNDS
     device_ids: list[str] = field(default_factory=lambda: [secrets.token_hex(16) for _ in range(NUM_DEVICES)])
-    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    keys: list[Ed25519PrivateKey] = field(
+        default_factory=lambda: [Ed25519PrivateKey.generate() for _ in range(NUM_DEVICES)]
+    )
     port: int = field(default_factory=free_port)
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = None
@@ -93,18 +107,16 @@ class Site:
         operations.create_task(
             config,
             population=POPULATION,
-            plan=_plan(),
+            plan=self.plan,
             training_graph=b"not trained with here",
             checkpoint={"rows": first_weights()},
-            parameters=RoundParameters(
-                minimum_reports=1, over_selection=1.5, selection_timeout_s=1.0, report_deadline_s=1.5
-            ),
+            parameters=self.parameters,
             optimizer=ServerAverage(),
         )
         self.database = Database(config.database_url)
         with self.database.write() as connection:
-            for device_id in self.device_ids:
-                public = self.key.public_key()
+            for device_id, key in zip(self.device_ids, self.keys, strict=True):
+                public = key.public_key()
                 devices.add(connection, POPULATION, device_id, public, enrolled_by="open", now=time.time())
 
     def keep_running(self) -> None:
@@ -234,9 +246,8 @@ class Site:
 
 
 @contextmanager
-def running_site(folder: Path, server: PostgresServer | None) -> Iterator[Site]:
+def running_site(site: Site) -> Iterator[Site]:
     """Makes a service and runs it until the block ends."""
-    site = Site(folder, server)
     site.make()
     try:
         site.keep_running()
@@ -244,16 +255,6 @@ def running_site(folder: Path, server: PostgresServer | None) -> Iterator[Site]:
         yield site
     finally:
         site.close()
-
-
-def _plan() -> Plan:
-    return Plan(
-        tensors=SPECS,
-        training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
-        privacy=PrivacyParameters(
-            l2_clip_norm=1.0, noise_multiplier=0.0, report_goal=REPORT_GOAL, minimum_separation_s=0.0
-        ),
-    )
 
 
 def _kill(pid: int) -> None:

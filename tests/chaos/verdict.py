@@ -2,11 +2,12 @@
 
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from chaos.crowd import Crowd
-from chaos.site import BRAND, POPULATION, REPORT_GOAL, SPECS, Site
+from chaos.site import BRAND, POPULATION, SPECS, Site
 from sqlalchemy import select
 
 from aggregation_service.privacy.ledger import GaussianSumReleased
@@ -16,9 +17,25 @@ from aggregation_service.storage.tables import checkpoints, partial_sums, partic
 from protocol.arrays import FloatArray
 from protocol.weights import decode_checkpoint
 
+CheckSum = Callable[[str, int, FloatArray], None]
+"""Checks the sum of a closed round, by its id, against how many reports it says it counted."""
+
 
 def check_books(site: Site, crowd: Crowd) -> Counter[str]:
     """Checks every round, every version, the ledger and the participations.
+
+    Returns:
+      How many rounds ended how.
+
+    """
+    ended = check_rounds(site, lambda round_id, count, total: check_sum(round_id, count, total, crowd))
+    check_participations(site, crowd)
+    assert not crowd.unexpected, crowd.unexpected
+    return ended
+
+
+def check_rounds(site: Site, check_sum: CheckSum) -> Counter[str]:
+    """Checks that every round ended in the open, and that the versions are the sums of those that closed.
 
     Returns:
       How many rounds ended how.
@@ -29,7 +46,6 @@ def check_books(site: Site, crowd: Crowd) -> Counter[str]:
         files = select(checkpoints.c.file_sha256).order_by(checkpoints.c.model_version)
         versions = [_weights(find_content(connection, sha256)) for sha256 in connection.scalars(files)]
         events = [event.round_id for event in books.list_events(connection, POPULATION) if _is_release(event)]
-        reported = {row.device_id: row.reported for row in connection.execute(select(participation))}
         parts = set(connection.scalars(select(partial_sums.c.round_id)))
     closed = [row for row in ended if row.phase == "closed"]
     assert {row.phase for row in ended} <= {"closed", "abandoned"}, "a round is stuck"
@@ -40,9 +56,7 @@ def check_books(site: Site, crowd: Crowd) -> Counter[str]:
     assert len(events) == len(set(events)), "a sum was released twice"
     for row in closed:
         before, after = versions[row.model_version : row.model_version + 2]
-        check_sum(row.id, row.reported, (after - before) * REPORT_GOAL, crowd)
-    check_participations(site, crowd, reported)
-    assert not crowd.unexpected, crowd.unexpected
+        check_sum(row.id, row.reported, (after - before) * site.plan.privacy.report_goal)
     return Counter(row.abandoned_because or "closed" for row in ended)
 
 
@@ -58,13 +72,20 @@ def check_sum(round_id: str, num_reported: int, total: FloatArray, crowd: Crowd)
     assert len(counted) == num_reported, f"round {round_id} counted {len(counted)} reports and says {num_reported}"
 
 
-def check_participations(site: Site, crowd: Crowd, reported: dict[str, int]) -> None:
+def check_participations(site: Site, crowd: Crowd) -> None:
     """No device's acknowledged report is missing from what its privacy loss is computed from."""
+    reported = read_participations(site)
     acknowledged = Counter(number for _, number in crowd.acknowledged)
     sent = Counter(number for _, number in crowd.sent)
     for number, device_id in enumerate(site.device_ids):
         noted = reported.get(device_id, 0)
         assert acknowledged[number] <= noted <= sent[number], f"device {number} is booked {noted} participations"
+
+
+def read_participations(site: Site) -> dict[str, int]:
+    """How many reports are booked, by device."""
+    with site.database.read() as connection:
+        return {row.device_id: row.reported for row in connection.execute(select(participation))}
 
 
 def check_nothing_in_the_clear(site: Site, since: float) -> None:

@@ -28,6 +28,7 @@ from protocol.plan import Plan
 from protocol.secure_aggregation import unmasking
 from protocol.secure_aggregation.group import Group, GroupFailed
 from protocol.secure_aggregation.inputs import decode_sum
+from protocol.secure_aggregation.packing import packed_bytes
 from protocol.secure_aggregation.server import PartialSum
 from protocol.secure_aggregation.survivors import from_bitmap
 
@@ -64,7 +65,10 @@ def unmask_group(
     )
     if masked.members != survivors:
         return Failed(GroupFailure.BROKEN, f"sums must hold {len(survivors)} inputs, got {len(masked.members)}")
-    lanes = unmasking.unmask(masked.lanes, roster, sharers, survivors, shares)
+    suspects = set[int]()
+    lanes = unmasking.unmask(masked.lanes, roster, sharers, survivors, shares, suspects=suspects)
+    if suspects:
+        _tell_suspects(database, record, group, suspects)
     if isinstance(lanes, GroupFailed):
         return Failed(GroupFailure.TOO_FEW, lanes.reason)
     return _checked(decode_sum(lanes, record.task.plan, task_of(record)), len(survivors), record.task.plan)
@@ -88,6 +92,7 @@ def store_sum(
     _note_reports(connection, replace(record, state=state), group)
     secure_groups.end_group(connection, group.id, Stage.DONE, now)
     metrics.group_ended(record.population, Stage.DONE)
+    metrics.reports_accepted(record.population, count, count * _input_bytes(record.task.plan))
     log_event("group_done", round=record.id, group=group.id, reports=count)
 
 
@@ -95,6 +100,20 @@ def _open(connection: Connection, group: GroupRecord, roster: Group, key: RoundK
     places = masked_sums.list_parts(connection, group.id)
     parts = (masked_sums.get(connection, group.id, *place) for place in places)
     return open_lanes(key, parts, roster, group.id)
+
+
+def _tell_suspects(database: Database, record: RoundRecord, group: GroupRecord, suspects: set[int]) -> None:
+    """Logs whose shares were found wrong. Nobody is put out for it: who dealt the shares may have made them wrong."""
+    with database.read() as connection:
+        members = secure_groups.list_assignments(connection, group.id)
+    assignments = ",".join(sorted(members[place][0] for place in suspects))
+    log_event("group_suspects", round=record.id, group=group.id, assignments=assignments)
+    metrics.suspects_found(record.population, len(suspects))
+
+
+def _input_bytes(plan: Plan) -> int:
+    """What a member's masked input takes, without the head of its message."""
+    return 0 if plan.secure_aggregation is None else packed_bytes(plan.update_size, plan.secure_aggregation.value_bits)
 
 
 def _checked(total: npt.NDArray[np.float64], count: int, plan: Plan) -> TakenSum | Failed:

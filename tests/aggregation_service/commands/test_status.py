@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from aggregation_service import operations
 from aggregation_service.commands.status import status
 from aggregation_service.storage import models
+from aggregation_service.storage.tables import secure_groups
 
 
 @pytest.fixture
@@ -50,6 +51,22 @@ def test_training_that_ended_says_why(rehearsal: Any, plan: Any) -> None:
     with rehearsal.service.database.write() as connection:
         models.end_task(connection, 1, "budget_spent", rehearsal.now)
     assert "training has ended: budget spent" in " ".join(invoke(rehearsal).split())
+
+
+def test_groups_of_secure_aggregation_are_counted_by_outcome(rehearsal: Any, plan: Any) -> None:
+    rehearsal.create_task(plan)
+    assert "groups:" not in invoke(rehearsal)
+    ended = [("sharing", None), ("unmasking", None), ("done", None), ("failed", "too_few"), ("failed", "too_few")]
+    usual = {"round_id": rehearsal.select().round_id, "ends_at": 0.0, "awaited": 0, "answered": 0, "members": 4}
+    with rehearsal.service.database.write() as connection:
+        for number, (stage, because) in enumerate(ended):
+            row = {**usual, "id": f"{number:032x}", "stage": stage, "failed_because": because, "formed_at": 1.0}
+            connection.execute(secure_groups.insert().values(row))
+    (told,) = [msgspec.json.decode(line) for line in invoke(rehearsal, "--json").splitlines()]
+    assert told["groups"] == {"under_way": 2, "done": 1, "too_few": 2}
+    table = " ".join(invoke(rehearsal).split())
+    for count in ("2 under way", "1 done", "2 too few"):
+        assert count in table
 
 
 def test_a_service_without_populations_says_what_to_do(tmp_path: Any) -> None:

@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from aggregation_service import audit, operations
 from aggregation_service.cli import service
 from aggregation_service.config import CONFIG_VARIABLE
+from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum
 from aggregation_service.storage import models
 from protocol.plan import Plan, encode_plan
 from protocol.weights import encode_checkpoint
 
 POPULATION = "en-gb"
+PLAIN = "--plain-updates"
 
 
 @pytest.fixture
@@ -82,6 +85,55 @@ def test_what_an_optimiser_does_not_have_is_refused(
     assert message in result.output
     with rehearsal.service.database.read() as connection:
         assert models.newest_task(connection, POPULATION) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], Mean()),
+        (["--combine", "median"], Median()),
+        (["--combine", "trimmed-mean"], TrimmedMean(trim=0.1)),
+        (["--combine", "trimmed-mean", "--trim", "0.25"], TrimmedMean(trim=0.25)),
+    ],
+)
+def test_a_task_has_the_rule_that_was_asked_for(
+    rehearsal: Any, plan: Plan, options: list[str], expected: Combining
+) -> None:
+    result = create(rehearsal, plan, "--minimum-reports", "3", *options)
+    assert result.exit_code == 0, result.output
+    assert ("with plain updates, by their" in result.output) == (expected != Mean())
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+        [entry] = audit.list_entries(connection, limit=1)
+    assert task is not None
+    assert task.parameters.combining == expected
+    assert entry.details["combining"] == msgspec.to_builtins(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--combine", "krum"], "'krum' is not one of 'mean', 'median', 'trimmed-mean'"),
+        (["--combine", "median", "--trim", "0.1"], "--combine median has no --trim: only trimmed-mean has"),
+        (["--trim", "0.1"], "--combine mean has no --trim"),
+        (["--combine", "trimmed-mean", "--trim", "0.5"], "trim must be > 0 and < 0.5, got 0.5"),
+        (["--combine", "median", "--secure-aggregation"], "needs each update, which secure aggregation hides"),
+        (["--combine", "median"], "minimum_reports must be >= 3 for a coordinate-wise median, got 1"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(rehearsal: Any, plans: Any, options: list[str], message: str) -> None:
+    result = create(rehearsal, plans(goal=30), *options, *([] if "--secure-aggregation" in options else [PLAIN]))
+    assert result.exit_code != 0
+    assert message in result.output
+    with rehearsal.service.database.read() as connection:
+        assert models.newest_task(connection, POPULATION) is None
+
+
+def test_secure_aggregation_which_is_the_default_is_not_given_up_unasked(rehearsal: Any, plans: Any) -> None:
+    options = ("--combine", "median", "--minimum-reports", "3")
+    refused = create(rehearsal, plans(goal=30), *options)
+    assert "which secure aggregation hides: take plain updates" in refused.output
+    assert create(rehearsal, plans(goal=30), *options, PLAIN).exit_code == 0
 
 
 def test_a_task_is_ended_with_its_round_and_the_audit_log_says_by_whom(rehearsal: Any, plan: Plan) -> None:

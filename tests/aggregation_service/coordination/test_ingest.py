@@ -20,6 +20,7 @@ from aggregation_service.coordination.ingest import Ingest
 from aggregation_service.coordination.tickets import Ticket
 from aggregation_service.identity.caller import Caller
 from aggregation_service.refusals import Refused
+from aggregation_service.rounds.combining import Median
 from aggregation_service.storage import partial_sums
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.tables import assignments, participation
@@ -136,6 +137,34 @@ def test_a_database_that_vanishes_loses_no_acknowledged_report_and_counts_none_t
     assert rehearsal.put(cohort[1], encode_update(updates[1])).status_code == (409 if committed else 200)
     rehearsal.report(cohort[2], updates[2])
     expected = initial + sum(update.astype(np.float64) for update in updates) / 3
+    np.testing.assert_array_equal(rehearsal.weights()[1], expected.astype(np.float32))
+    assert_books_match(rehearsal, {selected.assignment_id for selected in cohort})
+
+
+@pytest.mark.parametrize("database_kind", ["sqlite"])
+@pytest.mark.parametrize("committed", [False, True])
+def test_an_update_that_is_kept_is_there_once_also_if_nobody_knows_whether_it_was_committed(
+    rehearsal: Any, plans: Any, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Sent from several threads, again and again, through a database that vanishes once."""
+    plan = plans(goal=5)
+    initial = flatten(rehearsal.create_task(plan, minimum_reports=3, combining=Median()), plan.tensors)
+    cohort = [rehearsal.select() for _ in range(5)]
+    updates = [grid_update(rehearsal.generator) for _ in cohort]
+
+    def send(index: int) -> int:
+        response = rehearsal.put(cohort[index], encode_update(updates[index]))
+        return int(response.status_code)
+
+    with failing_writes(rehearsal.service.database, monkeypatch, committed=committed):
+        assert send(0) == 503
+    with rehearsal.service.database.read() as connection:
+        assert len(partial_sums.list_parts(connection, cohort[0].round_id)) == int(committed)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, [0, 1, 1, 2, 3, 2, 0, 3]))
+    assert sorted(answers) == [200] * (4 - committed) + [409] * (4 + committed)
+    assert send(4) == 200
+    expected = initial + np.median(np.array(updates, np.float64), axis=0)
     np.testing.assert_array_equal(rehearsal.weights()[1], expected.astype(np.float32))
     assert_books_match(rehearsal, {selected.assignment_id for selected in cohort})
 

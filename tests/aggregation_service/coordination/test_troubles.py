@@ -37,7 +37,8 @@ def spoil_ledger(rehearsal: Any) -> None:
     """A row that this version cannot read, as a later one might have left."""
     operations.set_policy(rehearsal.config, POPULATION, PopulationPolicy(epsilon_budget=8.0))
     with rehearsal.service.database.write() as connection:
-        connection.execute(insert(ledger).values(population=POPULATION, event='{"type":"?"}', recorded_at=0.0))
+        row = {"population": POPULATION, "event": '{"type":"?"}', "recorded_at": 0.0}
+        connection.execute(insert(ledger).values(row | {"previous_sha256": "0" * 64, "sha256": "1" * 64}))
 
 
 def test_waits_double_to_a_bound_and_end_with_a_success(monotonic: SimpleNamespace) -> None:

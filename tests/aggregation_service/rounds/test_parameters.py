@@ -1,7 +1,9 @@
 from typing import Any
 
+import msgspec
 import pytest
 
+from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.parameters import RoundParameters
 
 
@@ -28,3 +30,13 @@ def test_a_parameter_out_of_its_bound_is_named(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("goal", "over", "cohort"), [(20, 1.3, 26), (1, 1.0, 1), (3, 1.3, 4), (100, 1.1, 110)])
 def test_cohort_size(goal: int, over: float, cohort: int) -> None:
     assert RoundParameters(minimum_reports=1, over_selection=over).cohort_size(goal) == cohort
+
+
+@pytest.mark.parametrize("rule", [Mean(), Median(), TrimmedMean(trim=0.25)])
+def test_parameters_are_read_as_they_were_written(rule: Combining) -> None:
+    parameters = RoundParameters(minimum_reports=3, combining=rule)
+    assert msgspec.json.decode(msgspec.json.encode(parameters), type=RoundParameters) == parameters
+
+
+def test_tasks_from_before_there_was_a_choice_have_the_mean() -> None:
+    assert msgspec.json.decode('{"minimum_reports":3,"poll_s":5}', type=RoundParameters).combining == Mean()

@@ -56,7 +56,8 @@ def test_nothing_is_taken_or_told_before_its_turn(cohort: Any, walked: Any) -> N
 def test_who_waits_is_told_when_to_ask_again(cohort: Any) -> None:
     devices = cohort.begin(4, poll_s=7)
     for stage in range(4):
-        assert devices[0].step().status_code == 204
+        taken = devices[0].step()
+        assert (taken.status_code, taken.data, taken.headers["Retry-After"]) == (204, b"", "7"), stage
         waiting = devices[0].get()
         assert (waiting.status_code, waiting.data, waiting.headers["Retry-After"]) == (202, b"", "7"), stage
         for device in devices[1:]:

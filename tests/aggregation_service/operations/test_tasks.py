@@ -1,0 +1,48 @@
+"""Tasks that a robust rule does not go with are refused, each in one sentence, and leave no trace."""
+
+from typing import Any
+
+import pytest
+
+from aggregation_service import operations
+from aggregation_service.operations.aggregation import with_secure_aggregation
+from aggregation_service.operations.shared import OperationError
+from aggregation_service.rounds.combining import Mean, Median, RobustRule, TrimmedMean
+from aggregation_service.rounds.parameters import RoundParameters
+
+RULES = [Median(), TrimmedMean(trim=0.2)]
+
+
+@pytest.fixture
+def database_kind() -> str:
+    return "sqlite"
+
+
+def refusal(rehearsal: Any, plan: Any, **parameters: Any) -> str:
+    with pytest.raises(OperationError) as refused:
+        rehearsal.create_task(plan, **parameters)
+    with pytest.raises(OperationError, match="no task yet"):
+        operations.current_checkpoint(rehearsal.config, "en-gb")
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_robust_rule_goes_with_plain_updates_without_noise_only(rehearsal: Any, plans: Any, rule: RobustRule) -> None:
+    secure = with_secure_aggregation(plans(goal=30), RoundParameters(minimum_reports=3))
+    hidden = refusal(rehearsal, secure, minimum_reports=3, combining=rule)
+    assert hidden == f"a {rule.name} needs each update, which secure aggregation hides: take plain updates"
+    noised = refusal(rehearsal, plans(goal=30, noise=0.5), minimum_reports=3, combining=rule)
+    assert noised == f"noise_multiplier must be 0 for a {rule.name}, whose sensitivity is not known, got 0.5"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_robust_rule_needs_enough_updates_and_not_too_many(rehearsal: Any, plans: Any, rule: RobustRule) -> None:
+    few = refusal(rehearsal, plans(goal=30), minimum_reports=2, combining=rule)
+    assert few == f"minimum_reports must be >= 3 for a {rule.name}, got 2"
+    many = refusal(rehearsal, plans(goal=10_001), minimum_reports=3, combining=rule)
+    assert many == f"report_goal must be <= 10000 for a {rule.name}, which keeps each update, got 10001"
+    rehearsal.create_task(plans(goal=10_000), minimum_reports=3, combining=rule)
+
+
+def test_a_mean_goes_with_everything(rehearsal: Any, plans: Any) -> None:
+    rehearsal.create_task(plans(goal=20_000, noise=0.5), minimum_reports=1, combining=Mean())
