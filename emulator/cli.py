@@ -12,7 +12,7 @@ _FOLDER = Path("reports/demo")
 
 @click.command()
 @click.option("--quick", is_flag=True, help="A tiny model and little text: about a minute.")
-@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 22; with --quick 12]")
+@click.option("--rounds", type=click.IntRange(1, 1000), help="Rounds to close.  [default: 20; with --quick 12]")
 @click.option("--noise-multiplier", type=click.FloatRange(0, 1000), default=0.01, show_default=True,
               help="Noise on the sum, in units of the clipping norm; 0 switches it off.")  # fmt: skip
 @click.option("--secure-aggregation/--plain-updates", default=True, show_default=True,
@@ -57,7 +57,7 @@ def demo(
     for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     console = Console()
-    choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 22)
+    choose, default_rounds = (quick_demo, 12) if quick else (full_demo, 20)
     settings = choose(
         rounds=rounds or default_rounds, noise_multiplier=noise_multiplier, secure_aggregation=secure_aggregation
     )

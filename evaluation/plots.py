@@ -145,7 +145,7 @@ def _reports(axes: Axes, rounds: Sequence[Round]) -> None:
         bottom = [low + value for low, value in zip(bottom, values, strict=True)]
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(y=0.3)
+    axes.set_ylim(0, 1.25 * max([1, *bottom]))  # room for the legend
     axes.legend(loc="upper center", ncols=3, fontsize=9, handlelength=1, columnspacing=1)
 
 
