@@ -13,23 +13,23 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from evaluation.report_schema import ByPredictor, Report, Round
 
 # Matplotlib needs colours; each of these is replaced by the style sheet's variable of that name.
-_COLOURS = {"ink": "#010101", "faint": "#020202", "unigram": "#030303", "pretrained": "#040404", "federated": "#050505"}
-_COLOURS |= {f"line-{number}": f"#0600{number:02}" for number in range(1, 6)}
+COLOURS = {"ink": "#010101", "faint": "#020202", "unigram": "#030303", "pretrained": "#040404", "federated": "#050505"}
+COLOURS |= {f"line-{number}": f"#0600{number:02}" for number in range(1, 6)}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 11,
-    "axes.edgecolor": _COLOURS["faint"],
-    "axes.labelcolor": _COLOURS["ink"],
+    "axes.edgecolor": COLOURS["faint"],
+    "axes.labelcolor": COLOURS["ink"],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": _COLOURS["faint"],
+    "grid.color": COLOURS["faint"],
     "grid.linewidth": 0.6,
-    "text.color": _COLOURS["ink"],
-    "xtick.color": _COLOURS["ink"],
-    "ytick.color": _COLOURS["ink"],
+    "text.color": COLOURS["ink"],
+    "xtick.color": COLOURS["ink"],
+    "ytick.color": COLOURS["ink"],
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "legend.frameon": False,
@@ -60,10 +60,10 @@ def draw_lines(name: str, lines: Mapping[str, Sequence[float]], before: float) -
     """
 
     def draw(axes: Axes) -> None:
-        axes.axhline(before, color=_COLOURS["pretrained"], linewidth=1.4, linestyle=(0, (4, 3)))
+        axes.axhline(before, color=COLOURS["pretrained"], linewidth=1.4, linestyle=(0, (4, 3)))
         for number, (label, shares) in enumerate(lines.items(), start=1):
             places = range(len(shares) + 1)
-            axes.plot(places, [before, *shares], color=_COLOURS[f"line-{number}"], linewidth=2, label=label)
+            axes.plot(places, [before, *shares], color=COLOURS[f"line-{number}"], linewidth=2, label=label)
         axes.margins(x=0.01)
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -89,7 +89,7 @@ def _inline(svg: str, name: str) -> str:
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font: \1 var(--font)", svg)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]+")[^>]*>', rf'<svg \1 class="plot {name}" aria-hidden="true">', svg)
-    for variable, colour in _COLOURS.items():
+    for variable, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{variable})")
     return svg
 
@@ -100,8 +100,8 @@ def _recall(axes: Axes, report: Report) -> None:
     measured = [(row.number, row.top1) for row in report.rounds if row.top1 is not None]
     points = [(0, before.pretrained_top1), *measured]
     for name, top1 in (("unigram", before.unigram_top1), ("pretrained", before.pretrained_top1)):
-        axes.axhline(top1, color=_COLOURS[name], linewidth=1.4, linestyle=(0, (4, 3)), label=PREDICTORS[name])
-    axes.plot(*zip(*points, strict=True), color=_COLOURS["federated"], linewidth=2.4, label=PREDICTORS["federated"])
+        axes.axhline(top1, color=COLOURS[name], linewidth=1.4, linestyle=(0, (4, 3)), label=PREDICTORS[name])
+    axes.plot(*zip(*points, strict=True), color=COLOURS["federated"], linewidth=2.4, label=PREDICTORS["federated"])
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     axes.set_xlabel("round")
@@ -115,7 +115,7 @@ def _predictors(axes: Axes, accuracies: ByPredictor) -> None:
     for offset, (name, label) in enumerate(PREDICTORS.items()):
         values = [getattr(getattr(accuracies, name), metric) for metric in _METRICS]
         places = [place + (offset - 1) * width for place in range(len(_METRICS))]
-        bars = axes.bar(places, values, width=width * 0.9, color=_COLOURS[name], label=label)
+        bars = axes.bar(places, values, width=width * 0.9, color=COLOURS[name], label=label)
         axes.bar_label(bars, [f"{100 * value:.0f}" for value in values], padding=2, fontsize=9)
     axes.set_xticks(range(len(_METRICS)), [label.replace(" ", "\n") for label in _METRICS.values()])
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -125,7 +125,7 @@ def _predictors(axes: Axes, accuracies: ByPredictor) -> None:
 def _epsilon(axes: Axes, rounds: Sequence[Round]) -> None:
     spent = [(row.number, row.epsilon) for row in rounds if row.epsilon is not None]
     if spent:
-        axes.plot(*zip(*spent, strict=True), color=_COLOURS["federated"], linewidth=2.2)
+        axes.plot(*zip(*spent, strict=True), color=COLOURS["federated"], linewidth=2.2)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -141,7 +141,7 @@ def _reports(axes: Axes, rounds: Sequence[Round]) -> None:
     parts = {"reported": "federated", "interrupted": "pretrained", "dropped": "unigram"}
     for field, colour in parts.items():
         values = [getattr(row, field) for row in rounds]
-        axes.bar(numbers, values, bottom=bottom, width=0.8, color=_COLOURS[colour], label=field)
+        axes.bar(numbers, values, bottom=bottom, width=0.8, color=COLOURS[colour], label=field)
         bottom = [low + value for low, value in zip(bottom, values, strict=True)]
     axes.set_xlabel("round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -151,7 +151,7 @@ def _reports(axes: Axes, rounds: Sequence[Round]) -> None:
 
 def _seconds(axes: Axes, seconds: dict[str, float]) -> None:
     phases = list(seconds)
-    bars = axes.barh(phases, [seconds[phase] for phase in phases], color=_COLOURS["unigram"], height=0.62)
+    bars = axes.barh(phases, [seconds[phase] for phase in phases], color=COLOURS["unigram"], height=0.62)
     axes.bar_label(bars, [f"{value:.1f} s" for value in seconds.values()], padding=4, fontsize=10)
     axes.invert_yaxis()
     axes.grid(visible=False)

@@ -42,6 +42,7 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
         "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
+        "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }
 """Headings, and below each its commands, in the order in which they are shown."""
