@@ -1,9 +1,12 @@
 """What operators see: rounds, counts, bytes and privacy spent. Nothing here is about a single device."""
 
+from bisect import bisect_right
+
 import msgspec
 
-from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import ReleasesLost
+from aggregation_service.privacy.accounting import spent_on_worst_device
+from aggregation_service.privacy.ledger import LedgerEvent, ReleasesLost
+from aggregation_service.privacy.spending import spent_after_each
 from aggregation_service.privacy.statement import finite_or_none
 from aggregation_service.rounds.state import AbandonReason, Phase
 from aggregation_service.storage import books, models, rounds, secure_groups
@@ -83,19 +86,26 @@ def summarise(database: Database, population: str, delta: float) -> PopulationSu
             task_ended_because=None if task is None else task.ended_because,
             groups=secure_groups.count_groups(connection, population),
             refusals=books.list_refusals(connection, population),
-            rounds=_summarise_rounds(records, [each for each in events if isinstance(each, ReleasesLost)], delta),
+            rounds=_summarise_rounds(records, _spent_by_number(records, events, delta)),
         )
 
 
-def _summarise_rounds(records: list[RoundRecord], lost: list[ReleasesLost], delta: float) -> list[RoundSummary]:
-    """Charges every participation so far at the smallest noise so far, as the ledger's total is charged."""
+def _spent_by_number(records: list[RoundRecord], events: list[LedgerEvent], delta: float) -> dict[int, float]:
+    """Epsilon of the worst device by the end of each round, by its number; rounds that released nothing add nothing."""
+    number_of = {record.id: record.number for record in records}
+    numbers = [0]
+    for event in events:
+        if isinstance(event, ReleasesLost):
+            numbers.append(event.after_round + 1)
+        else:
+            numbers.append(number_of.get(event.round_id, numbers[-1]))
+    after = [0.0, *(spent.epsilon for spent in spent_after_each(events, delta))]
+    return {record.number: after[bisect_right(numbers, record.number) - 1] for record in records}
+
+
+def _summarise_rounds(records: list[RoundRecord], spent: dict[int, float]) -> list[RoundSummary]:
     summaries = []
-    least_noise = float("inf")
     for record in records:
-        noise_multiplier = record.task.plan.privacy.noise_multiplier
-        least_noise = min(least_noise, noise_multiplier)
-        lost_before = sum(each.num_releases for each in lost if each.after_round < record.number)
-        spent = privacy_spent(least_noise, record.max_participations + lost_before, delta)
         summaries.append(
             RoundSummary(
                 id=record.id,
@@ -108,9 +118,9 @@ def _summarise_rounds(records: list[RoundRecord], lost: list[ReleasesLost], delt
                 opened_at=record.state.opened_at,
                 closed_at=record.state.ended_at,
                 model_version=record.model_version,
-                noise_multiplier=noise_multiplier,
+                noise_multiplier=record.task.plan.privacy.noise_multiplier,
                 max_participations=record.max_participations,
-                epsilon=finite_or_none(spent.epsilon),
+                epsilon=finite_or_none(spent[record.number]),
                 bytes_up=record.bytes_up,
             )
         )

@@ -14,12 +14,14 @@ from aggregation_service.config import ServiceConfig, load_config
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.privacy.accountants import Accounts, account
 from aggregation_service.privacy.ledger_chain import BrokenLedger
-from aggregation_service.privacy.statement import finite_or_none
+from aggregation_service.privacy.statement import PrivacyStatement, finite_or_none
+from aggregation_service.releases.statements import state_now
 from aggregation_service.releases.verification import (
     CheckedLedger,
     Difference,
     StatementMissing,
     check_ledger,
+    read_statement,
     verify_statement,
 )
 from aggregation_service.storage import releases
@@ -83,6 +85,42 @@ def verify(*, population_name: str, release_id: int | None, head: str | None, as
         _print(found)
     if not all(verdict.equal for verdict in found.releases):
         raise click.exceptions.Exit(1)
+
+
+@privacy.command()
+@click.argument("population_name", metavar="POPULATION")
+@click.option("--release", "release_id", type=int, help="Of this release; without: what a release would say now.")
+@click.option("--html", "as_html", is_flag=True, help="Write a page to print or publish, instead of JSON.")
+@config_option
+def statement(*, population_name: str, release_id: int | None, as_html: bool, config_path: Path) -> None:
+    """Write the privacy statement of a release: what is protected, how well, and what is not.
+
+    \b
+    Examples:
+      keychorus privacy statement en-gb --config /srv/keychorus/service.toml
+      keychorus privacy statement en-gb --release 7 --html > privacy.html
+    """
+    with clear_errors():
+        config = load_config(config_path)
+        found = _read_statement(config, population_name, release_id)
+    if as_html:
+        from aggregation_service.dashboard.printing import statement_page
+
+        click.echo(statement_page(found, population=population_name, release_id=release_id))
+    else:
+        click.echo(msgspec.json.encode(found))
+
+
+def _read_statement(config: ServiceConfig, population: str, release_id: int | None) -> PrivacyStatement:
+    with opened(config) as database, database.read() as connection:
+        require_population(connection, population)
+        if release_id is None:
+            return state_now(connection, population, config.privacy_delta)
+        (record,) = _releases(connection, population, release_id)
+        try:
+            return read_statement(connection, record, decode_public_key(operations.public_key(config)))
+        except StatementMissing as error:
+            raise OperationError(str(error)) from None
 
 
 def _verify(config: ServiceConfig, population: str, release_id: int | None, head: str | None) -> _Verification:
@@ -161,7 +199,9 @@ def _shown(value: object) -> str:
             return "∞"
         case float():
             return f"{value:.6g}"
-        case tuple():
+        case tuple() if all(isinstance(each, int) for each in value):
             return f"{len(value)} cohorts, {sum(value)} reports"
+        case tuple():
+            return f"{len(value)}, in --json"
         case _:
             return str(value)

@@ -3,11 +3,12 @@
 from collections import Counter
 from typing import Any
 
-from flask import Blueprint, abort, request
+from flask import Blueprint, Response, abort, request
 from sqlalchemy import Connection
 
 from aggregation_service.dashboard import charts, figures
 from aggregation_service.dashboard.frame import MAX_NUMBER, frame, read_number, show
+from aggregation_service.dashboard.printing import statement_page
 from aggregation_service.dashboard.views import (
     budget,
     devices,
@@ -20,6 +21,7 @@ from aggregation_service.dashboard.views import (
     trail,
 )
 from aggregation_service.operators.access import require_role
+from aggregation_service.privacy.wording import tell_mechanism
 from aggregation_service.service import clock_of, current_service
 from aggregation_service.storage.books import list_refusals
 from aggregation_service.storage.leadership import newest_holder
@@ -79,7 +81,23 @@ def release_page(name: str, release_id: int) -> str:
     if release is None:
         abort(404)
     now = clock_of(service.config).now()
-    return show("release.html", section="populations", name=name, release=release, now=now)
+    shown = {"name": name, "release": release, "tell_mechanism": tell_mechanism}
+    return show("release.html", section="populations", now=now, **shown)
+
+
+@blueprint.get(f"/populations/<name>/releases/<int(max={MAX_NUMBER}):release_id>/statement.<any(html, json):ending>")
+@require_role("viewer")
+def statement_file(name: str, release_id: int, ending: str) -> Response:
+    """A release's privacy statement to keep: the file as it was signed, or a page of its own."""
+    with current_service().database.read() as connection:
+        content = releases.find_statement(connection, name, release_id)
+    statement = releases.read_statement(content)
+    if content is None or statement is None:
+        abort(404)
+    page = statement_page(statement, population=name, release_id=release_id).encode() if ending == "html" else content
+    file_name = f"{name}-{release_id}-privacy-statement.{ending}"
+    kept = {"Content-Disposition": f'attachment; filename="{file_name}"'}
+    return Response(page, headers=kept, mimetype="text/html" if ending == "html" else "application/json")
 
 
 @blueprint.get("/audit")

@@ -4,49 +4,27 @@ Its unit is zero-out adjacency, as in `accounting`: one device's updates, in all
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 
 import msgspec
 
-from aggregation_service.privacy.accounting import most_participations, privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import GaussianSumReleased, LedgerEvent
-
-NOT_PROTECTED = (
-    "each single update from the service, which holds it in memory while adding it to the sum",
-    "whether a device took part at all: zero-out protects what it contributed, not that it was there",
-    "that a device took part, and when, from the service and its network",
-    "a cohort from invented devices: an enrolment token limits how many there are, not who made them up with it",
-    "a device that comes back under a new id: ids are the devices' own, so its epsilon is above what is stated",
-    "a device in several populations: each states its own epsilon, and what they learnt of the device adds up",
-    "how many devices were selected and how many reported in each round",
-    "how many updates were shortened to the clipping norm in each round: operators see that number without noise",
-    "what many devices have in common: words that many people type can be learnt",
-    "the exact bits of the noise (floating-point attack of Mironov 2012)",
+from aggregation_service.privacy import wording
+from aggregation_service.privacy.accounting import most_participations, spent_on_charges, spent_on_worst_device
+from aggregation_service.privacy.charges import Charge
+from aggregation_service.privacy.disclosures import (
+    Released,
+    RoundFacts,
+    Stream,
+    count_noised,
+    list_mechanisms,
+    list_plans,
+    list_released,
+    list_streams,
 )
-
-
-GAUSSIAN = "independent Gaussian"
-PLAIN_UPLOAD = "central noise, plain upload: the service sees each update in memory and must be trusted for the noise"
-SECURE_AGGREGATION = (
-    "central noise, secure aggregation: nobody sees a single update unless service and a threshold of devices collude; "
-    "the service sees the sums of groups, and must be trusted for the noise"
-)
-
-NOT_PROTECTED_IN_GROUPS = (
-    "the sum of each group of devices from the service, which adds the noise",
-    "each single update from a service that fills a group with devices of its own: it enrols them",
-)
-"""In place of the first of `NOT_PROTECTED`, where every update came through secure aggregation."""
-
-NOT_PROTECTED_WHERE_KEPT = (
-    "each single update from the service, which keeps it, sealed, until its round closes, for the {rule}",
-    "single numbers of updates: where the {rule} leaves one value of a weight, it is one device's own",
-)
-"""In place of the first of `NOT_PROTECTED`, where rounds combined plain updates by a rule that needs each of them."""
-
-NOT_CHECKED = (
-    "that the files were made from the model version that the release names: the service cannot look into them",
-)
+from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent
+from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,12 +40,58 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rho: float | None
 
 
-class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the noise protects, how well, and what it does not protect; None (null in JSON) means no guarantee."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """What a statement says that is not in the ledger: what a population's tasks say.
 
-    unit: str = "one device's whole log (zero-out: all of one device's updates replaced by zero)"
-    trust_mode: str = PLAIN_UPLOAD
-    mechanism: str = GAUSSIAN
+    Attributes:
+      report_goal: of the newest training task.
+      minimum_separation_s: likewise.
+      robust_rules: names of the rules by which rounds combined updates, keeping each.
+      rounds: by id, of the rounds that released something.
+
+    """
+
+    report_goal: int
+    minimum_separation_s: float
+    robust_rules: tuple[str, ...] = ()
+    rounds: Mapping[str, RoundFacts] = field(default_factory=dict)
+
+
+class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the noise protects, how well, and what it does not protect; None (null in JSON) means no guarantee.
+
+    The fields from `noise` on came later: statements that were signed before have none of them.
+
+    Attributes:
+      unit: what is protected.
+      trust_mode: whom one must trust.
+      mechanism: all that made noise, in words; the numbers of those that correlate it are in `streams`.
+      noise_multiplier: the least deviation of one draw of noise, as a multiple of how far one report moves what was
+        released; what it protects follows from this alone only where no noise is correlated.
+      l2_clip_norm: the largest norm that one report can have had.
+      minimum_separation_s: how long a device stays away after it was selected, in seconds.
+      report_goal: what noised sums are divided by.
+      cohort_sizes: reports in each sum, oldest first, evaluations included.
+      max_participations: most reports of one device in all rounds, and all that were lost with a backup.
+      epsilon: of (epsilon, delta)-differential privacy, for the device that took part most often.
+      delta: at which `epsilon` is told.
+      rho: of zero-concentrated differential privacy.
+      not_protected: in sentences.
+      not_checked: likewise.
+      noise: how noise was drawn.
+      secure_aggregation: whether every release was a sum that came by secure aggregation.
+      streams: of correlated noise.
+      released: everything that was computed from device data and released, evaluations included.
+      plan_sha256: of the plans of all rounds in it, oldest first.
+      ledger_head: hash of the ledger's newest row when this was written: it covers all that the statement is about.
+      software_version: that wrote it.
+
+    """
+
+    unit: str = wording.UNIT
+    trust_mode: str = wording.PLAIN_UPLOAD
+    mechanism: str = wording.GAUSSIAN
     noise_multiplier: float
     l2_clip_norm: float
     minimum_separation_s: float
@@ -77,8 +101,15 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     epsilon: float | None
     delta: float
     rho: float | None
-    not_protected: tuple[str, ...] = NOT_PROTECTED
-    not_checked: tuple[str, ...] = NOT_CHECKED
+    not_protected: tuple[str, ...] = wording.NOT_PROTECTED
+    not_checked: tuple[str, ...] = wording.NOT_CHECKED
+    noise: str = ""
+    secure_aggregation: bool = False
+    streams: tuple[Stream, ...] = ()
+    released: tuple[Released, ...] = ()
+    plan_sha256: tuple[str, ...] = ()
+    ledger_head: str = ""
+    software_version: str = ""
 
     def at_scale(self, *, cohort: int, population: int, rounds: int, delta: float) -> Scale:
         """Says what the same noise on the average would give in a larger deployment.
@@ -86,9 +117,11 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         The noise's standard deviation on the average is z·C / report_goal. A cohort of m devices with that same
         deviation has m / report_goal times the noise on its sum: that is the factor by which z grows. A device that
         took part stays away until the others had their turn, so it takes part once in population / cohort rounds.
+        Where noise was correlated, that of the newest stream is assumed for all rounds.
 
         Raises:
-          ValueError: not 1 <= cohort <= population, or rounds < 1, or nothing was trained, so that there is no noise.
+          ValueError: not 1 <= cohort <= population, or rounds < 1, or nothing was trained, so that there is no noise;
+            or more rounds than the sensitivity of correlated noise is known for.
 
         """
         if self.report_goal < 1:
@@ -97,9 +130,10 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError(f"cohort must be between 1 and the population of {population}, got {cohort}")
         if rounds < 1:
             raise ValueError(f"rounds must be >= 1, got {rounds}")
-        participations = math.ceil(rounds / (population // cohort))
+        separation = population // cohort
+        participations = math.ceil(rounds / separation)
         noise_multiplier = self.noise_multiplier * cohort / self.report_goal
-        spent = privacy_spent(noise_multiplier, participations, delta)
+        spent = spent_on_charges([self._charge(noise_multiplier, rounds, separation, participations)], delta)
         return Scale(
             cohort=cohort,
             population=population,
@@ -111,49 +145,74 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             rho=finite_or_none(spent.rho),
         )
 
+    def _charge(self, noise_multiplier: float, rounds: int, separation: int, participations: int) -> Charge:
+        if not self.streams:
+            return Charge(noise_multiplier, participations)
+        newest = self.streams[-1].mechanism
+        moved = sensitivity(newest, rounds=rounds, min_separation=separation, max_participations=participations)
+        return Charge(noise_multiplier / moved, 1)
+
 
 def make_statement(
-    events: Sequence[LedgerEvent],
-    *,
-    report_goal: int,
-    minimum_separation_s: float,
-    delta: float,
-    robust_rules: Sequence[str] = (),
+    events: Sequence[LedgerEvent], circumstances: Circumstances, *, delta: float, ledger_head: str
 ) -> PrivacyStatement:
     """Writes the statement of everything that the ledger holds of one population.
 
     Where rounds differed, the smallest noise multiplier and the largest clipping norm are stated. Releases that were
     lost with a backup are charged to every device; how many took part in them is not known. The trust mode is that of
-    secure aggregation if every release was. `robust_rules` names those by which rounds combined updates, keeping each.
+    secure aggregation if every release was.
+
+    Args:
+      events: of one population, oldest first.
+      circumstances: what its tasks say.
+      delta: in (0, 1), at which epsilon is told.
+      ledger_head: the hash of the ledger's row that is the newest of those which `events` are from.
 
     Raises:
+      UnknownEvent: the ledger contradicts itself.
       ValueError: the ledger is empty, so that there is nothing to state.
 
     """
     if not events:
         raise ValueError("a privacy statement needs at least one ledger event, got none")
     spent = spent_on_worst_device(events, delta)
-    is_secure = all(isinstance(event, GaussianSumReleased) and event.secure_aggregation for event in events)
+    sums = [event for event in events if isinstance(event, GaussianSumReleased | CorrelatedSumReleased)]
+    is_secure = len(sums) == len(events) and all(event.secure_aggregation for event in sums)
+    streams = list_streams(events, circumstances.rounds)
+    floating, noised = count_noised(events, circumstances.rounds)
     return PrivacyStatement(
-        trust_mode=SECURE_AGGREGATION if is_secure else PLAIN_UPLOAD,
-        mechanism=_mechanism(robust_rules),
-        not_protected=_not_protected(robust_rules, is_secure=is_secure),
+        trust_mode=wording.SECURE_AGGREGATION if is_secure else wording.PLAIN_UPLOAD,
+        mechanism=wording.name_mechanisms(list_mechanisms(events), circumstances.robust_rules),
+        not_protected=wording.list_not_protected(
+            circumstances.robust_rules,
+            is_secure=is_secure,
+            has_streams=bool(streams),
+            floating=floating,
+            noised=noised,
+        ),
         noise_multiplier=min(event.noise_multiplier for event in events),
         l2_clip_norm=max(event.l2_clip_norm for event in events),
-        minimum_separation_s=minimum_separation_s,
-        report_goal=report_goal,
-        cohort_sizes=tuple(event.num_reports for event in events if isinstance(event, GaussianSumReleased)),
+        minimum_separation_s=circumstances.minimum_separation_s,
+        report_goal=circumstances.report_goal,
+        cohort_sizes=tuple(event.num_reports for event in sums),
         max_participations=most_participations(events),
         epsilon=finite_or_none(spent.epsilon),
         delta=delta,
         rho=finite_or_none(spent.rho),
+        noise=wording.name_noise(floating=floating, noised=noised),
+        secure_aggregation=is_secure,
+        streams=streams,
+        released=list_released(events, circumstances.rounds),
+        plan_sha256=list_plans(events, circumstances.rounds),
+        ledger_head=ledger_head,
+        software_version=version("keychorus"),
     )
 
 
-def untrained_statement(delta: float) -> PrivacyStatement:
+def untrained_statement(delta: float, *, ledger_head: str) -> PrivacyStatement:
     """States that nothing of a release was computed from device data: the weights it began with, and no more."""
     return PrivacyStatement(
-        mechanism="none: nothing was computed from device data",
+        mechanism=wording.NO_MECHANISM,
         noise_multiplier=0.0,
         l2_clip_norm=0.0,
         minimum_separation_s=0.0,
@@ -164,20 +223,10 @@ def untrained_statement(delta: float) -> PrivacyStatement:
         delta=delta,
         rho=0.0,
         not_protected=(),
+        noise=wording.WITHOUT_NOISE,
+        ledger_head=ledger_head,
+        software_version=version("keychorus"),
     )
-
-
-def _mechanism(robust_rules: Sequence[str]) -> str:
-    if not robust_rules:
-        return GAUSSIAN
-    return f"{GAUSSIAN}, and none where the service took the {' or the '.join(robust_rules)} of updates"
-
-
-def _not_protected(robust_rules: Sequence[str], *, is_secure: bool) -> tuple[str, ...]:
-    kept = tuple(sentence.format(rule=rule) for rule in robust_rules for sentence in NOT_PROTECTED_WHERE_KEPT)
-    if is_secure:
-        return (*kept, *NOT_PROTECTED_IN_GROUPS, *NOT_PROTECTED[1:])
-    return (*(kept or NOT_PROTECTED[:1]), *NOT_PROTECTED[1:])
 
 
 def finite_or_none(value: float) -> float | None:

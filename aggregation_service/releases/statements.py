@@ -1,13 +1,24 @@
 """The privacy statement that goes out with a release: of all that the ledger holds when the release is signed."""
 
+from collections.abc import Iterable
+
 import msgspec
 from sqlalchemy import Connection, select
 
-from aggregation_service.privacy.statement import PrivacyStatement, make_statement, untrained_statement
+from aggregation_service.privacy.disclosures import RoundFacts
+from aggregation_service.privacy.ledger import LedgerEvent, decode_event
+from aggregation_service.privacy.ledger_chain import GENESIS
+from aggregation_service.privacy.statement import (
+    Circumstances,
+    PrivacyStatement,
+    make_statement,
+    untrained_statement,
+)
 from aggregation_service.rounds.combining import Mean
-from aggregation_service.storage import books, models
+from aggregation_service.storage import models
 from aggregation_service.storage.files import put_file
-from aggregation_service.storage.tables import rounds
+from aggregation_service.storage.models import Task
+from aggregation_service.storage.tables import ledger, rounds
 from protocol.manifest import FileEntry
 
 STATEMENT_FILE = "privacy_statement"
@@ -21,35 +32,76 @@ def current_statement(connection: Connection, population: str, delta: float) -> 
       UnknownEvent: the ledger holds an event that this version cannot account for.
 
     """
-    events = books.list_events(connection, population)
-    task = models.newest_task(connection, population)
-    if not events or task is None:
-        return None
-    privacy = task.plan.privacy
-    return make_statement(
-        events,
-        report_goal=privacy.report_goal,
-        minimum_separation_s=privacy.minimum_separation_s,
-        delta=delta,
-        robust_rules=_robust_rules(connection, population),
-    )
+    statement = state_now(connection, population, delta)
+    return statement if statement.released else None
 
 
-def _robust_rules(connection: Connection, population: str) -> list[str]:
-    """Names of the rules for which updates of any round were kept, be it closed or not."""
-    with_devices = (rounds.c.population == population) & (rounds.c.selected > 0)
-    task_ids = connection.scalars(select(rounds.c.task_id).where(with_devices).distinct()).all()
-    found = (models.get_task(connection, task_id) for task_id in task_ids)
-    trained = [task.parameters.combining for task in found if task.kind == "training"]
-    return sorted({rule.name for rule in trained if not isinstance(rule, Mean)})
+def state_now(connection: Connection, population: str, delta: float) -> PrivacyStatement:
+    """What a release that is signed now must say: as `current_statement`, or that nothing of it is from devices.
+
+    Raises:
+      UnknownEvent: the ledger holds an event that this version cannot account for.
+
+    """
+    events, head = _read_ledger(connection, population)
+    if not events:
+        return untrained_statement(delta, ledger_head=head)
+    return make_statement(events, read_circumstances(connection, population), delta=delta, ledger_head=head)
 
 
 def put_statement(connection: Connection, population: str, delta: float) -> FileEntry:
     """Stores the statement as it is true now.
 
     Raises:
-      UnknownEvent: as `current_statement`; nothing is released whose cost cannot be told.
+      UnknownEvent: as `state_now`; nothing is released whose cost cannot be told.
 
     """
-    statement = current_statement(connection, population, delta) or untrained_statement(delta)
-    return put_file(connection, msgspec.json.encode(statement))
+    return put_file(connection, msgspec.json.encode(state_now(connection, population, delta)))
+
+
+def read_circumstances(connection: Connection, population: str) -> Circumstances:
+    """What the population's tasks say of all its rounds until now."""
+    with_devices = (rounds.c.population == population) & (rounds.c.selected > 0)
+    task_of = {
+        row.id: row.task_id for row in connection.execute(select(rounds.c.id, rounds.c.task_id).where(with_devices))
+    }
+    tasks = {task_id: models.get_task(connection, task_id) for task_id in set(task_of.values())}
+    facts = {task_id: _facts(task) for task_id, task in tasks.items()}
+    newest = models.newest_task(connection, population)
+    return Circumstances(
+        report_goal=newest.plan.privacy.report_goal if newest else 0,
+        minimum_separation_s=newest.plan.privacy.minimum_separation_s if newest else 0.0,
+        robust_rules=_robust_rules(tasks.values()),
+        rounds={round_id: facts[task_id] for round_id, task_id in task_of.items()},
+    )
+
+
+def _read_ledger(connection: Connection, population: str) -> tuple[list[LedgerEvent], str]:
+    """The population's events, and the hash of the newest row of all populations, which covers them and no others.
+
+    What another transaction appends in between is in neither.
+    """
+    newest = connection.execute(
+        select(ledger.c.id, ledger.c.sha256).order_by(ledger.c.id.desc()).limit(1)
+    ).one_or_none()
+    if newest is None:
+        return [], GENESIS
+    covered = (ledger.c.population == population) & (ledger.c.id <= newest.id)
+    texts = connection.scalars(select(ledger.c.event).where(covered).order_by(ledger.c.id))
+    return [decode_event(text) for text in texts], newest.sha256
+
+
+def _facts(task: Task) -> RoundFacts:
+    return RoundFacts(
+        plan_sha256=task.plan_file.sha256,
+        kind=task.kind,
+        l2_sensitivity=task.plan.l2_sensitivity,
+        separation_rounds=task.parameters.separation_rounds,
+        participation_limit=task.parameters.max_participations,
+    )
+
+
+def _robust_rules(tasks: Iterable[Task]) -> tuple[str, ...]:
+    """Names of the rules for which updates of any round were kept, be it closed or not."""
+    trained = (task.parameters.combining for task in tasks if task.kind == "training")
+    return tuple(sorted({rule.name for rule in trained if not isinstance(rule, Mean)}))

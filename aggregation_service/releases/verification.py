@@ -1,22 +1,29 @@
 """Whether a release's privacy statement says what the ledger says: every number is computed again.
 
-A statement does not name the rows of the ledger that it was made from. So it is equal if it is what the ledger said at
-any moment since the release was made: some first rows of it, all those among them that were there before.
+A statement names the ledger's newest row of when it was written, so it is compared with what the rows up to that one
+say, and with nothing else. Statements that older versions wrote name none: those are equal if they are what the ledger
+said at any moment since the release was made.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import accumulate, takewhile
+from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
 from aggregation_service.privacy.ledger import LedgerEvent, ReleasesLost, decode_event
-from aggregation_service.privacy.ledger_chain import BrokenLedger, check_chain
-from aggregation_service.privacy.statement import PrivacyStatement, make_statement, untrained_statement
-from aggregation_service.releases.statements import STATEMENT_FILE
+from aggregation_service.privacy.ledger_chain import GENESIS, BrokenLedger, check_chain
+from aggregation_service.privacy.statement import (
+    Circumstances,
+    PrivacyStatement,
+    make_statement,
+    untrained_statement,
+)
+from aggregation_service.releases.statements import STATEMENT_FILE, read_circumstances
 from aggregation_service.rounds.state import Phase
 from aggregation_service.storage import books
 from aggregation_service.storage.files import find_content
@@ -26,6 +33,9 @@ from protocol.manifest import check_content, open_manifest
 
 RECOMPUTED = ("noise_multiplier", "l2_clip_norm", "cohort_sizes", "max_participations", "epsilon", "rho")
 """The numbers of a statement that follow from the ledger and the statement's delta; the rest is the plan's, or text."""
+
+RECOMPUTED_SINCE = ("ledger_head", "secure_aggregation", "streams", "released", "plan_sha256")
+"""Besides, of a statement that names a row of the ledger: what follows from its rows and the tasks of their rounds."""
 
 _TOLERANCE = 1e-6
 """Relative: ε is found by a search, which another version of a library may end elsewhere."""
@@ -46,12 +56,20 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 class CheckedLedger(NamedTuple):
     """One population's part of a ledger whose whole chain was checked, oldest first.
 
-    `recorded_at` has the seconds since 1970 of each event; `head` covers the rows of all populations.
+    Attributes:
+      events: the population's.
+      recorded_at: seconds since 1970 of each event.
+      covered: how many of the events each row of the ledger covers, of whatever population it is, by the row's hash.
+      head: the newest row's hash.
+      circumstances: what the population's tasks say of its rounds.
+
     """
 
     events: tuple[LedgerEvent, ...]
     recorded_at: tuple[float, ...]
+    covered: Mapping[str, int]
     head: str
+    circumstances: Circumstances
 
 
 def check_ledger(connection: Connection, population: str, head: str | None = None) -> CheckedLedger:
@@ -73,69 +91,20 @@ def check_ledger(connection: Connection, population: str, head: str | None = Non
     kept = [row for row in rows if row.population == population]
     events = tuple(decode_event(row.event) for row in kept)
     _check_closed_rounds(connection, population, events)
-    return CheckedLedger(events, tuple(row.recorded_at for row in kept), newest)
+    counts = accumulate((row.population == population for row in rows), initial=0)
+    covered = dict(zip((GENESIS, *(row.sha256 for row in rows)), counts, strict=True))
+    recorded_at = tuple(row.recorded_at for row in kept)
+    return CheckedLedger(events, recorded_at, covered, newest, read_circumstances(connection, population))
 
 
-def verify_statement(
-    connection: Connection, record: ReleaseRecord, ledger: CheckedLedger, key: Ed25519PublicKey
-) -> tuple[Difference, ...]:
-    """Computes the numbers of a release's privacy statement again.
-
-    Args:
-      connection: a transaction.
-      record: the release.
-      ledger: of its population, read in the same transaction.
-      key: the service's, which the release must be signed with.
-
-    Returns:
-      What is not equal, of the moment since the release was made that fits best; nothing if all is.
+def read_statement(connection: Connection, record: ReleaseRecord, key: Ed25519PublicKey) -> PrivacyStatement:
+    """Reads the privacy statement of a release, as it was signed.
 
     Raises:
       ProtocolError: the release is not signed by `key`, or its statement is not the file that was signed.
       StatementMissing: there is no statement, or none that this version can read.
-      UnknownEvent: the ledger holds an event that this version cannot account for.
 
     """
-    stated = _read_statement(connection, record, key)
-    return min(_tries(stated, record, ledger), key=len)
-
-
-def _tries(stated: PrivacyStatement, record: ReleaseRecord, ledger: CheckedLedger) -> Iterator[tuple[Difference, ...]]:
-    """The differences at each moment since the release was made; ends with the first moment without any."""
-    before = sum(1 for _ in takewhile(lambda at: at < record.created_at, ledger.recorded_at))
-    for count in range(before, len(ledger.events) + 1):
-        recomputed = _state(ledger.events[:count], stated)
-        found = tuple(_differences(stated, recomputed))
-        yield found
-        if not found or len(recomputed.cohort_sizes) > len(stated.cohort_sizes):
-            return
-
-
-def _state(events: Sequence[LedgerEvent], stated: PrivacyStatement) -> PrivacyStatement:
-    if not events:
-        return untrained_statement(stated.delta)
-    return make_statement(
-        events,
-        report_goal=stated.report_goal,
-        minimum_separation_s=stated.minimum_separation_s,
-        delta=stated.delta,
-    )
-
-
-def _differences(stated: PrivacyStatement, recomputed: PrivacyStatement) -> Iterator[Difference]:
-    for name in RECOMPUTED:
-        ours, theirs = getattr(recomputed, name), getattr(stated, name)
-        if not _is_equal(ours, theirs):
-            yield Difference(name=name, stated=theirs, recomputed=ours)
-
-
-def _is_equal(ours: object, theirs: object) -> bool:
-    if isinstance(ours, float) and isinstance(theirs, float):
-        return math.isclose(ours, theirs, rel_tol=_TOLERANCE)
-    return ours == theirs
-
-
-def _read_statement(connection: Connection, record: ReleaseRecord, key: Ed25519PublicKey) -> PrivacyStatement:
     manifest = open_manifest(record.manifest, key, purpose="release", population=record.population)
     entry = manifest.files.get(STATEMENT_FILE)
     content = None if entry is None else find_content(connection, entry.sha256)
@@ -150,6 +119,90 @@ def _read_statement(connection: Connection, record: ReleaseRecord, key: Ed25519P
             f"delta of release {record.id}'s privacy statement must be in (0, 1), got {statement.delta}"
         )
     return statement
+
+
+def verify_statement(
+    connection: Connection, record: ReleaseRecord, ledger: CheckedLedger, key: Ed25519PublicKey
+) -> tuple[Difference, ...]:
+    """Computes the numbers of a release's privacy statement again.
+
+    Args:
+      connection: a transaction.
+      record: the release.
+      ledger: of its population, read in the same transaction.
+      key: the service's, which the release must be signed with.
+
+    Returns:
+      What is not equal; nothing if all is. Of a statement without `ledger_head`: to what the ledger said at the moment
+      since the release was made that fits best.
+
+    Raises:
+      ProtocolError: the release is not signed by `key`, or its statement is not the file that was signed.
+      StatementMissing: there is no statement, or none that this version can read.
+      UnknownEvent: the ledger holds an event that this version cannot account for.
+
+    """
+    stated = read_statement(connection, record, key)
+    before = sum(1 for _ in takewhile(lambda at: at < record.created_at, ledger.recorded_at))
+    if stated.ledger_head:
+        return tuple(_compare(stated, ledger, before))
+    return min(_tries(stated, ledger, before), key=len)
+
+
+def _compare(stated: PrivacyStatement, ledger: CheckedLedger, before: int) -> Iterator[Difference]:
+    """The differences to what the ledger said at its row that the statement names.
+
+    A row that is not in the ledger, or older than what was booked before the release was made, is itself a difference.
+    """
+    covered = ledger.covered.get(stated.ledger_head, -1)
+    head = stated.ledger_head if covered >= before else _first_head(ledger, before)
+    recomputed = _state(stated, ledger, max(covered, before), head)
+    yield from _differences(stated, recomputed, (*RECOMPUTED, *RECOMPUTED_SINCE))
+
+
+def _first_head(ledger: CheckedLedger, count: int) -> str:
+    """The first row that covers so many events."""
+    return next(sha256 for sha256, covered in ledger.covered.items() if covered >= count)
+
+
+def _tries(stated: PrivacyStatement, ledger: CheckedLedger, before: int) -> Iterator[tuple[Difference, ...]]:
+    """The differences at each moment since the release was made; ends with the first moment without any."""
+    for count in range(before, len(ledger.events) + 1):
+        recomputed = _state(stated, ledger, count, "")
+        found = tuple(_differences(stated, recomputed, RECOMPUTED))
+        yield found
+        if not found or len(recomputed.cohort_sizes) > len(stated.cohort_sizes):
+            return
+
+
+def _state(stated: PrivacyStatement, ledger: CheckedLedger, count: int, head: str) -> PrivacyStatement:
+    """What the statement should say of the first `count` events, with the newest task that it had."""
+    if not count:
+        return untrained_statement(stated.delta, ledger_head=head)
+    then = replace(
+        ledger.circumstances, report_goal=stated.report_goal, minimum_separation_s=stated.minimum_separation_s
+    )
+    return make_statement(ledger.events[:count], then, delta=stated.delta, ledger_head=head)
+
+
+def _differences(stated: PrivacyStatement, recomputed: PrivacyStatement, names: Iterable[str]) -> Iterator[Difference]:
+    for name in names:
+        ours, theirs = getattr(recomputed, name), getattr(stated, name)
+        if not _is_equal(msgspec.to_builtins(ours), msgspec.to_builtins(theirs)):
+            yield Difference(name=name, stated=theirs, recomputed=ours)
+
+
+def _is_equal(ours: Any, theirs: Any) -> bool:
+    """Whether two values as JSON has them are the same but for what a search or a sum may round."""
+    match ours, theirs:
+        case float(), float():
+            return math.isclose(ours, theirs, rel_tol=_TOLERANCE)
+        case dict(), dict():
+            return ours.keys() == theirs.keys() and all(_is_equal(ours[name], theirs[name]) for name in ours)
+        case ((list() | tuple()), (list() | tuple())):
+            return len(ours) == len(theirs) and all(map(_is_equal, ours, theirs))
+        case _:
+            return bool(ours == theirs)
 
 
 def _check_closed_rounds(connection: Connection, population: str, events: Iterable[LedgerEvent]) -> None:

@@ -1,15 +1,15 @@
 """Privacy spent, by the ledger, against what the policy allows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from aggregation_service.dashboard.views.rounds import RoundView
-from aggregation_service.privacy.accounting import privacy_spent, spent_on_worst_device
-from aggregation_service.privacy.ledger import LedgerEvent, ReleasesLost
+from aggregation_service.privacy.accounting import spent_on_worst_device
+from aggregation_service.privacy.spending import spent_by_round
 from aggregation_service.storage.books import list_events
 from aggregation_service.storage.models import get_policy
 
@@ -61,18 +61,5 @@ def read_budget(connection: Connection, population: str, delta: float) -> Budget
         spent=spent_on_worst_device(events, delta).epsilon,
         delta=delta,
         limit=get_policy(connection, population).epsilon_budget,
-        by_round=_spent_by_round(events, delta),
+        by_round={round_id: spent.epsilon for round_id, spent in spent_by_round(events, delta).items()},
     )
-
-
-def _spent_by_round(events: Sequence[LedgerEvent], delta: float) -> dict[str, float]:
-    """Charges every participation so far at the smallest noise so far, as the ledger's total is charged."""
-    spent, least_noise, counted, lost = {}, math.inf, 0, 0
-    for event in events:
-        least_noise = min(least_noise, event.noise_multiplier)
-        if isinstance(event, ReleasesLost):
-            lost += event.num_releases
-            continue
-        counted = max(counted, event.max_participations)
-        spent[event.round_id] = privacy_spent(least_noise, counted + lost, delta).epsilon
-    return spent

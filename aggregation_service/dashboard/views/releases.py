@@ -64,6 +64,20 @@ def find_release(connection: Connection, population: str, release_id: int) -> Re
     return None if record is None else _view(connection, record, current)
 
 
+def find_statement(connection: Connection, population: str, release_id: int) -> bytes | None:
+    """The statement of a release as it was signed, JSON; None where there is no such release, or none in it."""
+    record = stored.find_release(connection, population, release_id)
+    return None if record is None else _content(connection, _files(record).get(STATEMENT_FILE))
+
+
+def read_statement(content: bytes | None) -> PrivacyStatement | None:
+    """Reads what `find_statement` found; None where there is nothing that this version can read."""
+    try:
+        return None if content is None else msgspec.json.decode(content, type=PrivacyStatement)
+    except msgspec.DecodeError:
+        return None
+
+
 def find_rollback(connection: Connection, population: str) -> ReleaseView | None:
     """The release that a rollback would go back to: the last that every device was offered before the newest one."""
     released = stored.list_releases(connection, population, "released")
@@ -77,7 +91,7 @@ def offered(found: Sequence[ReleaseView]) -> tuple[ReleaseView, ...]:
 
 
 def _view(connection: Connection, record: ReleaseRecord, current: ReleaseRecord | None) -> ReleaseView:
-    files = msgspec.json.decode(record.manifest.manifest, type=Manifest).files
+    files = _files(record)
     superseded = record.status == "released" and current is not None and record.id < current.id
     return ReleaseView(
         id=record.id,
@@ -87,15 +101,13 @@ def _view(connection: Connection, record: ReleaseRecord, current: ReleaseRecord 
         decision=record.decision,
         created_at=record.created_at,
         files=files,
-        statement=_statement(connection, files.get(STATEMENT_FILE)),
+        statement=read_statement(_content(connection, files.get(STATEMENT_FILE))),
     )
 
 
-def _statement(connection: Connection, entry: FileEntry | None) -> PrivacyStatement | None:
-    content = None if entry is None else find_content(connection, entry.sha256)
-    if content is None:
-        return None
-    try:
-        return msgspec.json.decode(content, type=PrivacyStatement)
-    except msgspec.DecodeError:
-        return None
+def _files(record: ReleaseRecord) -> dict[str, FileEntry]:
+    return msgspec.json.decode(record.manifest.manifest, type=Manifest).files
+
+
+def _content(connection: Connection, entry: FileEntry | None) -> bytes | None:
+    return None if entry is None else find_content(connection, entry.sha256)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from aggregation_service import operations
+from aggregation_service.dashboard.views import releases
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.storage import models
 from aggregation_service.storage.leadership import newest_holder
@@ -14,7 +15,7 @@ PAGES = ("/dashboard/", "/dashboard/populations/en-gb", "/dashboard/audit")
 RELEASE = "/dashboard/populations/en-gb/releases/1"
 
 
-@pytest.mark.parametrize("path", [*PAGES, RELEASE])
+@pytest.mark.parametrize("path", [*PAGES, RELEASE, f"{RELEASE}/statement.json"])
 def test_strangers_are_led_to_the_login(rehearsal: Any, path: str) -> None:
     response = rehearsal.request("GET", path, headers={"Accept": "text/html"})
     assert response.status_code == 303
@@ -113,6 +114,23 @@ def test_a_release_tells_what_it_does_not_protect(lived: Any, reader: Any) -> No
     assert "What is not checked" in page
     assert "files were made from the model version that the release names" in page
     assert "changes the odds" in page
+
+
+def test_a_statement_is_kept_as_it_was_signed_or_as_a_page(lived: Any, reader: Any) -> None:
+    assert f'href="{RELEASE}/statement.html"' in reader.read(RELEASE)
+    for ending, mimetype in (("json", "application/json"), ("html", "text/html")):
+        response = reader.get(f"{RELEASE}/statement.{ending}")
+        assert (response.status_code, response.mimetype) == (200, mimetype)
+        assert response.headers["Content-Disposition"].startswith("attachment; filename=")
+    with lived.service.database.read() as connection:
+        signed = releases.find_statement(connection, "en-gb", 1)
+    assert reader.get(f"{RELEASE}/statement.json").data == signed
+    assert "Privacy statement of release 1 of en-gb" in reader.read(f"{RELEASE}/statement.html")
+    for missing in (
+        "populations/en-gb/releases/77/statement.html",
+        f"{RELEASE.removeprefix('/dashboard/')}/statement.txt",
+    ):
+        assert reader.get(f"/dashboard/{missing}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["populations/none", "populations/en-gb/releases/77", "populations/none/releases/1"])

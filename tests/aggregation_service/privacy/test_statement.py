@@ -1,13 +1,33 @@
+from importlib.metadata import version
+
 import msgspec
 import pytest
 
 from aggregation_service.privacy.accounting import privacy_spent
-from aggregation_service.privacy.ledger import GaussianSumReleased, ReleasesLost
-from aggregation_service.privacy.statement import PrivacyStatement, make_statement
+from aggregation_service.privacy.disclosures import RoundFacts
+from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.privacy.mechanisms.parameters import Mechanism, Tree
+from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
+from aggregation_service.privacy.statement import (
+    Circumstances,
+    PrivacyStatement,
+    make_statement,
+    untrained_statement,
+)
+
+HEAD = "ab" * 32
+CIRCUMSTANCES = Circumstances(report_goal=20, minimum_separation_s=3600)
+OLD_FIELDS = {"unit", "trust_mode", "mechanism", "noise_multiplier", "l2_clip_norm", "minimum_separation_s"}
+OLD_FIELDS |= {"report_goal", "cohort_sizes", "max_participations", "epsilon", "delta", "rho"}
+OLD_FIELDS |= {"not_protected", "not_checked"}
 
 
 def statement(noise: float = 0.4) -> PrivacyStatement:
-    events = [
+    return make_statement(sums(noise), CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
+
+
+def sums(noise: float) -> list[GaussianSumReleased]:
+    return [
         GaussianSumReleased(
             round_id=f"{number:032x}",
             model_version=number,
@@ -18,7 +38,24 @@ def statement(noise: float = 0.4) -> PrivacyStatement:
         )
         for number in range(3)
     ]
-    return make_statement(events, report_goal=20, minimum_separation_s=3600, delta=1e-10)
+
+
+def step(number: int, mechanism: Mechanism, *, secure: bool = False) -> CorrelatedSumReleased:
+    """Of a stream in which one device is in every round."""
+    return CorrelatedSumReleased(
+        round_id=f"{number:032x}",
+        task_id=1,
+        model_version=number,
+        step=number,
+        mechanism=mechanism,
+        num_reports=9,
+        max_participations=number + 1,
+        stream_participations=number + 1,
+        min_separation=1,
+        noise_multiplier=0.4,
+        l2_clip_norm=0.3,
+        secure_aggregation=secure,
+    )
 
 
 def test_states_the_worst_device() -> None:
@@ -31,7 +68,7 @@ def test_states_the_worst_device() -> None:
 
 def test_states_what_was_lost_as_every_device_s() -> None:
     lost = ReleasesLost(num_releases=4, after_round=0, noise_multiplier=0.4, l2_clip_norm=0.3)
-    made = make_statement([lost], report_goal=20, minimum_separation_s=3600, delta=1e-10)
+    made = make_statement([lost], CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
     assert (made.cohort_sizes, made.max_participations) == ((), 4)
     assert made.epsilon == privacy_spent(0.4, 4, 1e-10).epsilon
 
@@ -47,6 +84,47 @@ def test_at_scale_the_same_deviation_on_the_average_is_more_noise_on_the_sum() -
     assert made.at_scale(cohort=20, population=30, rounds=7, delta=1e-10).max_participations == 7
 
 
+def test_at_scale_correlated_noise_is_that_of_the_newest_stream() -> None:
+    """A device moves a stream by less than fresh noise would count, where its rounds are in different trees."""
+    made = make_statement([step(0, Tree(4)), step(1, Tree(4))], CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
+    scale = made.at_scale(cohort=1000, population=3000, rounds=8, delta=1e-10)
+    assert (scale.max_participations, scale.noise_multiplier) == (3, 0.4 * 1000 / 20)
+    moved = sensitivity(Tree(4), rounds=8, min_separation=3, max_participations=3)
+    assert scale.epsilon == privacy_spent(scale.noise_multiplier / moved, 1, 1e-10).epsilon
+    with pytest.raises(ValueError, match="rounds must be between"):
+        made.at_scale(cohort=1, population=3, rounds=1 << 20, delta=1e-10)
+
+
+def test_streams_are_accounted_and_stated() -> None:
+    events = [step(0, Tree(4)), step(1, Tree(4))]
+    made = make_statement(events, CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
+    assert made.mechanism == "binary-tree Gaussian, restarted every 4 rounds"
+    assert (made.cohort_sizes, made.max_participations) == ((9, 9), 2)
+    (stream,) = made.streams
+    assert made.epsilon == privacy_spent(0.4 / stream.sensitivity, 1, 1e-10).epsilon
+    assert any("signing key and its database" in sentence for sentence in made.not_protected)
+    assert not any("signing key and its database" in sentence for sentence in statement().not_protected)
+
+
+def test_an_old_statement_is_still_read() -> None:
+    """As services wrote it before there were streams."""
+    made = msgspec.to_builtins(statement())
+    old = {name: value for name, value in made.items() if name in OLD_FIELDS}
+    read = msgspec.json.decode(msgspec.json.encode(old), type=PrivacyStatement)
+    assert (read.epsilon, read.ledger_head, read.released, read.streams) == (made["epsilon"], "", (), ())
+    with pytest.raises(msgspec.ValidationError, match="unknown field"):
+        msgspec.convert(old | {"cost": 1}, PrivacyStatement)
+
+
+def test_it_says_where_it_is_from() -> None:
+    rounds = {f"{number:032x}": RoundFacts(f"{number % 2:064x}", "training", 0.3) for number in range(3)}
+    circumstances = Circumstances(report_goal=20, minimum_separation_s=3600, rounds=rounds)
+    made = make_statement(sums(0.4), circumstances, delta=1e-10, ledger_head=HEAD)
+    assert made.plan_sha256 == (f"{0:064x}", f"{1:064x}")
+    assert (made.ledger_head, made.software_version) == (HEAD, version("keychorus"))
+    assert untrained_statement(1e-10, ledger_head=HEAD).ledger_head == HEAD
+
+
 def test_without_noise_no_guarantee_is_stated() -> None:
     written = msgspec.json.decode(msgspec.json.encode(statement(noise=0.0)))
     assert written["epsilon"] is None
@@ -55,7 +133,7 @@ def test_without_noise_no_guarantee_is_stated() -> None:
 
 def test_nothing_released_is_nothing_to_state() -> None:
     with pytest.raises(ValueError, match="at least one ledger event"):
-        make_statement([], report_goal=1, minimum_separation_s=0, delta=1e-6)
+        make_statement([], CIRCUMSTANCES, delta=1e-6, ledger_head=HEAD)
 
 
 @pytest.mark.parametrize(("cohort", "population", "rounds"), [(0, 10, 1), (11, 10, 1), (5, 10, 0)])
@@ -91,11 +169,12 @@ def test_says_secure_aggregation_if_every_release_was() -> None:
         )
         for is_secure in (True, False)
     )
-    made = make_statement([secure, secure], report_goal=20, minimum_separation_s=3600, delta=1e-10)
+    made = make_statement([secure, step(0, Tree(2), secure=True)], CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
     assert made.trust_mode.startswith("central noise, secure aggregation: ")
     assert "the sum of each group" in made.not_protected[0]
     assert not any("holds it in memory" in sentence for sentence in made.not_protected)
-    for events in ([secure, plain], [plain]):
-        made = make_statement(events, report_goal=20, minimum_separation_s=3600, delta=1e-10)
+    mixed: list[list[LedgerEvent]] = [[secure, plain], [plain], [secure, step(0, Tree(2))]]
+    for events in mixed:
+        made = make_statement(events, CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
         assert made.trust_mode.startswith("central noise, plain upload: ")
         assert "holds it in memory" in made.not_protected[0]

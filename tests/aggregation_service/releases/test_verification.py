@@ -11,11 +11,14 @@ from aggregation_service import operations
 from aggregation_service.config import load_signing_key
 from aggregation_service.operations import EvaluationSettings
 from aggregation_service.policy import PopulationPolicy
-from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost
+from aggregation_service.privacy.disclosures import Stream
+from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost, decode_event, encode_event
 from aggregation_service.privacy.ledger_chain import BrokenLedger
+from aggregation_service.privacy.mechanisms.parameters import Tree
 from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.releases.verification import (
     RECOMPUTED,
+    RECOMPUTED_SINCE,
     StatementMissing,
     check_ledger,
     verify_statement,
@@ -30,6 +33,20 @@ from protocol.manifest import Manifest, decode_manifest, sign_manifest
 
 POPULATION = "en-gb"
 DEVICE = "d" * 32
+
+
+ELSEWHERE = ReleasesLost(num_releases=1, after_round=0, noise_multiplier=0.1, l2_clip_norm=1.0)
+NEVER_MADE = Stream(
+    task_id=1,
+    mechanism=Tree(2),
+    rounds=2,
+    noise_multiplier=4.0,
+    sensitivity=1.0,
+    max_participations=1,
+    min_separation=None,
+    participation_limit=None,
+    separation_limit=1,
+)
 
 
 @pytest.fixture
@@ -82,6 +99,13 @@ def statement_of(rehearsal: Any, release_id: int) -> PrivacyStatement:
     with rehearsal.service.database.read() as connection:
         entry = manifest_of(connection, release_id).files["privacy_statement"]
         return msgspec.json.decode(find_content(connection, entry.sha256) or b"", type=PrivacyStatement)
+
+
+def as_once_written(statement: PrivacyStatement) -> bytes:
+    """Without what came later, from `noise` on."""
+    fields = list(msgspec.to_builtins(statement).items())
+    names = [name for name, _ in fields]
+    return msgspec.json.encode(dict(fields[: names.index("noise")]))
 
 
 def manifest_of(connection: Connection, release_id: int) -> Manifest:
@@ -155,12 +179,18 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
         ("l2_clip_norm", 0.5),
         ("max_participations", 1),
         ("cohort_sizes", (1, 2)),
+        ("ledger_head", "0" * 64),
+        ("secure_aggregation", True),
+        ("streams", (NEVER_MADE,)),
+        ("released", (msgspec.structs.replace(honest.released[0], times=1),)),
+        ("released", ()),
+        ("plan_sha256", ("0" * 64,)),
     ]
     for name, value in wrong:
         restate(trained, 3, **{name: value})
         assert verify(trained) == {1: {}, 2: {}, 3: {name: (value, getattr(honest, name))}, 4: {}}
         restate(trained, 3, **{name: getattr(honest, name)})
-    assert {name for name, _ in wrong} == set(RECOMPUTED)
+    assert {name for name, _ in wrong} == set(RECOMPUTED) | set(RECOMPUTED_SINCE)
     restate(trained, 3, delta=1e-6)
     assert set(verify(trained)[3]) == {"epsilon"}, "it is told at another delta"
 
@@ -168,7 +198,38 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
 def test_a_statement_of_an_earlier_moment_is_found(trained: Any) -> None:
     """It was true once, and says too little now."""
     sign_with(trained, 4, privacy_statement=msgspec.json.encode(statement_of(trained, 2)))
-    assert set(verify(trained)[4]) == {"cohort_sizes", "max_participations", "epsilon", "rho"}
+    numbers = {"cohort_sizes", "max_participations", "epsilon", "rho"}
+    assert set(verify(trained)[4]) == numbers | {"released", "ledger_head"}
+    sign_with(trained, 4, privacy_statement=as_once_written(statement_of(trained, 2)))
+    assert set(verify(trained)[4]) == numbers
+
+
+def test_a_statement_of_a_later_moment_than_it_names_is_found(trained: Any) -> None:
+    """It is compared with the row that it names and no other, even if it was true when it was written."""
+    before, after = statement_of(trained, 2), statement_of(trained, 3)
+    sign_with(trained, 2, privacy_statement=msgspec.json.encode(after))
+    assert verify(trained)[2] == {}, "a release may be signed again"
+    restate(trained, 2, ledger_head=before.ledger_head)
+    assert {"cohort_sizes", "epsilon"} <= set(verify(trained)[2])
+    sign_with(trained, 2, privacy_statement=as_once_written(after))
+    assert verify(trained)[2] == {}, "without a row it is not known which moment it is of"
+
+
+def test_statements_from_before_rows_were_named_are_equal_too(trained: Any) -> None:
+    for release_id in (1, 2, 3, 4):
+        sign_with(trained, release_id, privacy_statement=as_once_written(statement_of(trained, release_id)))
+    assert verify(trained) == {number: {} for number in (1, 2, 3, 4)}
+
+
+def test_rows_of_other_populations_are_covered_and_not_counted(trained: Any) -> None:
+    operations.add_population(trained.config, "de-at")
+    with trained.service.database.write() as connection:
+        books.append_event(connection, "de-at", ELSEWHERE, trained.now)
+        head = books.ledger_head(connection)
+    publish(trained)
+    assert statement_of(trained, 5).ledger_head == head
+    assert len(statement_of(trained, 5).cohort_sizes) == 3
+    assert verify(trained)[5] == {}
 
 
 def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
@@ -177,8 +238,7 @@ def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
     with database.read() as connection:
         rows = books.ledger_rows(connection)
     for row in rows:
-        quieter = row.event.replace('"noise_multiplier":4.0', '"noise_multiplier":40.0')
-        assert quieter != row.event
+        quieter = encode_event(msgspec.structs.replace(decode_event(row.event), noise_multiplier=40.0))
         why = f"round 3 of {POPULATION} closed" if row == rows[-1] else "does not follow"
         for tampering, match in (
             (delete(ledger).where(ledger.c.id == row.id), why),
@@ -208,7 +268,7 @@ def test_statements_that_nobody_signed_or_can_read_are_refused(trained: Any) -> 
 def test_a_statement_file_that_was_changed_is_not_what_was_signed(trained: Any) -> None:
     with trained.service.database.write() as connection:
         entry = manifest_of(connection, 2).files["privacy_statement"]
-        content = (find_content(connection, entry.sha256) or b"").replace(b"4.0", b"9.0")
+        content = (find_content(connection, entry.sha256) or b"").replace(b'"report_goal":1', b'"report_goal":9')
         connection.execute(update(files).where(files.c.sha256 == entry.sha256).values(content=content))
     with pytest.raises(ProtocolError, match="file must have SHA-256"):
         verify(trained)
