@@ -51,7 +51,21 @@ class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
             raise ValueError(f"batch_size * sequence_length must be <= {MAX_WORDS_A_STEP}, got {words}")
 
 
-class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PrivacyPromise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all that a population ever releases costs a device at most, as long as every round it is in promises it.
+
+    The service writes its population's budget here. As an owner's wish it is the weakest promise to be accepted.
+    """
+
+    max_epsilon: Annotated[float, msgspec.Meta(gt=0, le=1_000)]
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+
+    def is_within(self, weakest: "PrivacyPromise") -> bool:
+        """Whether who wants `weakest` at least has it by this one: neither epsilon nor delta is larger."""
+        return self.max_epsilon <= weakest.max_epsilon and self.delta <= weakest.delta
+
+
+class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the device's owner may care about. A device believes the signer that the service keeps to them."""
 
     l2_clip_norm: Annotated[float, msgspec.Meta(gt=0, le=1_000)]
@@ -59,6 +73,8 @@ class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Standard deviation of the noise on the sum, as a multiple of `l2_clip_norm`."""
     report_goal: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
     minimum_separation_s: Annotated[float, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
+    promise: PrivacyPromise | None = None
+    """None: no bound. Then it is not written, so that plans from before there were promises keep their hash."""
 
 
 class SecureAggregationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

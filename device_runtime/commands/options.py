@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import msgspec
 
 from device_runtime.network.address import InsecureAddress
 from device_runtime.releases.release import PUBLIC_KEY_FILE, IncompleteRelease, Release, open_release, read_public_key
@@ -17,10 +18,12 @@ from device_runtime.storage.keys import KeyPlace, KeyStore, key_store
 from device_runtime.suggestions.blocked import InvalidBlockList
 from device_runtime.typing_log import TypingLog
 from protocol.errors import ProtocolError
+from protocol.plan import PrivacyPromise
 from tokenizer.vocabulary import InvalidVocabulary
 
 DEFAULT_RELEASE = Path("reports/demo/release")
 KEY_STORE_VARIABLE = "KEYCHORUS_KEY_STORE"
+DEFAULT_MAX_DELTA = 1e-6
 _SHOWN_ERRORS = (
     AlreadyRunning,
     DamagedState,
@@ -43,6 +46,25 @@ data_directory = click.option(
     show_default="~/.local/share/keychorus",
     help="Where the device keeps its log, its state and its downloads.",
 )
+
+
+def weakest_promise(max_epsilon: float | None, max_delta: float | None) -> PrivacyPromise | None:
+    """What `--max-epsilon` and `--max-delta` say together; None where the owner asks for no bound.
+
+    Raises:
+      click.UsageError: a number out of its bound, or a delta without epsilon, which bounds nothing.
+
+    """
+    if max_epsilon is None:
+        if max_delta is not None:
+            raise click.UsageError("--max-delta goes with --max-epsilon: alone it bounds nothing")
+        return None
+    wish = {"max_epsilon": max_epsilon, "delta": DEFAULT_MAX_DELTA if max_delta is None else max_delta}
+    try:
+        return msgspec.convert(wish, PrivacyPromise)
+    except msgspec.ValidationError:
+        told = f"got {max_epsilon:g} and {wish['delta']:g}"
+        raise click.UsageError(f"--max-epsilon must be > 0 and <= 1000, --max-delta > 0 and < 1, {told}") from None
 
 
 def examples(*lines: str) -> str:

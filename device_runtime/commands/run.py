@@ -9,7 +9,14 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.commands.conditions import condition_options, conditions_from
-from device_runtime.commands.options import data_directory, examples, one_sentence_errors, open_log
+from device_runtime.commands.options import (
+    DEFAULT_MAX_DELTA,
+    data_directory,
+    examples,
+    one_sentence_errors,
+    open_log,
+    weakest_promise,
+)
 from device_runtime.daemon import Daemon
 from device_runtime.diary import DIARY_FILE, Diary
 from device_runtime.environment import DeviceEnvironment
@@ -29,6 +36,8 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
         "keychorus device run --service https://keys.example.org --population english --public-key enrolment.txt",
         "keychorus device run --service http://127.0.0.1:8400 --population demo \\\n"
         "    --public-key reports/demo/release/public_key.txt --always-eligible",
+        "keychorus device run --service https://keys.example.org --population english --public-key enrolment.txt \\\n"
+        "    --require-secure-aggregation --max-epsilon 4",
     )
 )
 @click.option("--service", required=True, help="Address of the aggregation service; https, or http to this machine.")
@@ -55,6 +64,12 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
     is_flag=True,
     help="Refuse rounds in which the service would see this device's update by itself.",
 )
+@click.option(
+    "--max-epsilon",
+    type=float,
+    help="Refuse rounds whose plan does not promise that all of the population's releases together cost this at most.",
+)
+@click.option("--max-delta", type=float, help=f"The largest δ of such a promise; {DEFAULT_MAX_DELTA:g}.")
 @condition_options
 @click.option("--always-eligible", is_flag=True, help="The same as --conditions always.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps; otherwise run until stopped.")
@@ -68,6 +83,8 @@ def run(
     enrolment_token: str | None,
     enrolment_token_file: Path | None,
     require_secure_aggregation: bool,
+    max_epsilon: float | None,
+    max_delta: float | None,
     source: str,
     always_eligible: bool,
     steps: int | None,
@@ -90,6 +107,7 @@ def run(
             public_key=key,
             token=token,
             require_secure_aggregation=require_secure_aggregation,
+            weakest_promise=weakest_promise(max_epsilon, max_delta),
         )
         vocabulary = _installed_vocabulary(release, key)
         private_directory(data_dir)

@@ -33,7 +33,7 @@ from device_runtime.rounds.agent_state import (
     Waiting,
 )
 from device_runtime.rounds.bookkeeping import POLL_S, SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import PlainReports
+from device_runtime.rounds.configuration import PlainReports, WeakPromise
 from device_runtime.rounds.enrolling import consequence_of
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.round_files import RoundFiles
@@ -47,6 +47,7 @@ from device_runtime.typing_log import TypingLog
 from protocol.enrolment import Enrol
 from protocol.errors import ProtocolError
 from protocol.messages import CheckIn, ComeBack
+from protocol.plan import PrivacyPromise
 from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
 
 _REFUSALS = (
@@ -57,6 +58,7 @@ _REFUSALS = (
     InvalidModel,
     InvalidVocabulary,
     UnreadableData,
+    WeakPromise,
 )
 
 
@@ -70,6 +72,7 @@ class Enrolment:
       public_key: manifests must be signed by it, and requests are for its owner alone.
       token: the operator's, which the service may ask for when it first sees this device's key.
       require_secure_aggregation: the owner's wish: rounds whose reports the service would see are refused.
+      weakest_promise: the owner's wish: rounds that promise less privacy, or none, are refused.
 
     """
 
@@ -78,6 +81,7 @@ class Enrolment:
     public_key: Ed25519PublicKey
     token: str | None = field(default=None, repr=False)
     require_secure_aggregation: bool = False
+    weakest_promise: PrivacyPromise | None = None
 
 
 class Agent:
@@ -128,6 +132,7 @@ class Agent:
             books=self._books,
             must_stop=self._must_stop,
             require_secure_aggregation=enrolment.require_secure_aggregation,
+            weakest_promise=enrolment.weakest_promise,
         )
 
     def step(self) -> Outcome:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from protocol.checkpoints import apply_difference
 from protocol.errors import MalformedMessage, WrongContent, WrongManifest
 from protocol.manifest import FileEntry, Manifest, check_content
-from protocol.plan import Plan, decode_plan
+from protocol.plan import Plan, PrivacyPromise, decode_plan
 from protocol.weights import Weights, decode_checkpoint
 from tokenizer.vocabulary import Vocabulary
 
@@ -30,6 +30,10 @@ class PlainReports(Exception):
     """A plan whose reports the service would see, where the device's owner asks for secure aggregation."""
 
 
+class WeakPromise(Exception):
+    """A plan that promises less privacy than the device's owner asks for, or none."""
+
+
 class RoundConfiguration(NamedTuple):
     """Everything that local training or evaluation needs besides the log."""
 
@@ -38,6 +42,34 @@ class RoundConfiguration(NamedTuple):
     checkpoint: Weights
     vocabulary: Vocabulary
     baseline: Weights | None = None
+
+
+def check_promise(plan: Plan, weakest: PrivacyPromise | None) -> None:
+    """Refuses a plan that may cost the device more privacy than its owner allows.
+
+    Args:
+      plan: of a round.
+      weakest: the largest epsilon and delta that the owner accepts; None for any.
+
+    | the plan promises                 | its owner accepts | result |
+    |-----------------------------------|-------------------|--------|
+    | anything                          | anything          | passes |
+    | nothing                           | up to some ε, δ   | raises |
+    | ε and δ, both at most the owner's | up to some ε, δ   | passes |
+    | a larger ε or a larger δ          | up to some ε, δ   | raises |
+
+    Raises:
+      WeakPromise: see there.
+
+    """
+    promise = plan.privacy.promise
+    if weakest is None:
+        return
+    asked = f"this device's owner asks for ε <= {weakest.max_epsilon:g} at δ <= {weakest.delta:g}"
+    if promise is None:
+        raise WeakPromise(f"{asked}, the round promises nothing")
+    if not promise.is_within(weakest):
+        raise WeakPromise(f"{asked}, the round promises ε <= {promise.max_epsilon:g} at δ {promise.delta:g} only")
 
 
 def load_round(

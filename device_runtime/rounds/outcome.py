@@ -75,7 +75,7 @@ class Outcome:
       next_step_in_s: when the next step makes sense, in seconds from now.
       reason: a sentence for the program's log, empty where the event says it all.
       numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`; of an
-        evaluation: the second and the last two.
+        evaluation: the second and the last two; of a plan with a promise: `promised_epsilon`, `promised_delta`.
       bytes_up: sent in this step.
       bytes_down: received in this step.
       model_version: of the round's model, in steps that have one.

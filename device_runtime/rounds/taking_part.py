@@ -10,14 +10,15 @@ from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import ServiceClient
 from device_runtime.rounds.agent_state import Advertised, AgentState, Assigned, Configured, Trained
 from device_runtime.rounds.bookkeeping import SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import PlainReports
+from device_runtime.rounds.configuration import PlainReports, check_promise
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.secure_report import encode_lanes, new_report, task_of
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain
 from device_runtime.rounds.work import do_work
 from device_runtime.typing_log import TypingLog
 from protocol.clipping import clip_to_norm
-from protocol.plan import SecureAggregationParameters
+from protocol.manifest import Manifest
+from protocol.plan import Plan, PrivacyPromise
 from protocol.secure_aggregation.inputs import require_floor
 from protocol.update import encode_update
 
@@ -40,6 +41,7 @@ class TakingPart:
       books: where every transition is written down, and what it left for the next one.
       must_stop: polled between two steps: a condition or consent ended, or the process is to end.
       require_secure_aggregation: whether rounds whose reports the service would see are refused.
+      weakest_promise: rounds that promise less privacy are refused; None for none.
 
     """
 
@@ -49,17 +51,19 @@ class TakingPart:
     books: Bookkeeping
     must_stop: Callable[[], bool]
     require_secure_aggregation: bool
+    weakest_promise: PrivacyPromise | None
 
     def configure(self, state: AgentState, phase: Assigned) -> Outcome:
         """Downloads and verifies the round's files."""
         files = self.books.files
         manifest = files.open_manifest(phase.selected, state.newest_model_version)
-        self._check_secrecy(files.load_plan(manifest).secure_aggregation)
+        plan = files.load_plan(manifest)
+        self._check_plan(plan)
         files.load(manifest)
         files.keep_only(manifest)
         version = manifest.model_version
         self.books.save(state, phase=Configured(phase.selected, phase.deadline), newest_model_version=version)
-        return Outcome(event=Event.CONFIGURED, model_version=version)
+        return Outcome(event=Event.CONFIGURED, numbers=_promised(plan), model_version=version)
 
     def train(self, state: AgentState, phase: Configured) -> Outcome:
         """Computes what the plan says, and leaves it in the spool, clipped."""
@@ -85,7 +89,7 @@ class TakingPart:
 
     def report(self, state: AgentState, phase: Trained) -> Outcome:
         """Uploads what is in the spool, for the service to see."""
-        self._check_secrecy(None)
+        self._accepted_plan(state, phase)  # the owner may ask for more than when this was trained
         self._check_log()
         update = self.books.spool.get(phase.selected.assignment_id)
         state = self.books.begin_separation(state, phase)
@@ -94,8 +98,8 @@ class TakingPart:
     def advertise(self, state: AgentState, phase: Trained, identity: Ed25519PrivateKey) -> Outcome:
         """Begins a session. That keys may be out is written down before they are: they are sent by one process only."""
         selected = phase.selected
-        manifest = self.books.files.open_manifest(selected, state.newest_model_version)
-        report = new_report(selected, manifest, self.books.files.load_plan(manifest), identity)
+        manifest, plan = self._accepted_plan(state, phase)
+        report = new_report(selected, manifest, plan, identity)
         advertised = Advertised(selected, phase.deadline.prolonged(SESSION_GRACE_S), phase.minimum_separation_s)
         rounds = state.rounds_with(selected.round_id)
         state = self.books.save(state, phase=advertised, advertised_rounds=rounds)
@@ -121,9 +125,18 @@ class TakingPart:
         """No wait is longer than the session may last."""
         return min(wait_s, phase.deadline.remaining_s(self.environment.clock()))
 
-    def _check_secrecy(self, secure: SecureAggregationParameters | None) -> None:
-        if secure is not None:
-            require_floor(secure)
+    def _accepted_plan(self, state: AgentState, phase: Trained) -> tuple[Manifest, Plan]:
+        files = self.books.files
+        manifest = files.open_manifest(phase.selected, state.newest_model_version)
+        plan = files.load_plan(manifest)
+        self._check_plan(plan)
+        return manifest, plan
+
+    def _check_plan(self, plan: Plan) -> None:
+        """Refuses what the owner does not accept."""
+        check_promise(plan, self.weakest_promise)
+        if plan.secure_aggregation is not None:
+            require_floor(plan.secure_aggregation)
         elif self.require_secure_aggregation:
             raise PlainReports("this device's owner asks for secure aggregation, the round has none")
 
@@ -140,3 +153,8 @@ class TakingPart:
                     raise Interrupted("training was stopped before its first step")
                 polled_at = time.monotonic()
             yield message.text
+
+
+def _promised(plan: Plan) -> dict[str, float]:
+    promise = plan.privacy.promise
+    return {} if promise is None else {"promised_epsilon": promise.max_epsilon, "promised_delta": promise.delta}

@@ -96,3 +96,39 @@ def test_keyboard_serves_until_interrupted(release_folder):
         _, errors = process.communicate(timeout=10)
     assert process.returncode == 0
     assert errors == "" or errors.startswith("INFO: ")  # what the TFLite runtime says at its start
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--max-delta", "1e-6"], "--max-delta goes with --max-epsilon: alone it bounds nothing"),
+        (["--max-epsilon", "0"], "--max-epsilon must be > 0 and <= 1000, --max-delta > 0 and < 1, got 0 and 1e-06"),
+        (["--max-epsilon", "nan"], "got nan and 1e-06"),
+        (["--max-epsilon", "2", "--max-delta", "1"], "got 2 and 1"),
+    ],
+)
+def test_an_owners_bound_that_is_none_is_refused(tmp_path, release_folder, options, message):
+    result = invoke(
+        *("run", "--service", "https://keys.example.org", "--population", "tests", "--steps", 1, *options),
+        *("--public-key", release_folder / PUBLIC_KEY_FILE, "--data-dir", tmp_path),
+    )
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_run_refuses_rounds_that_promise_less_than_the_owner_asks_for(
+    *, tmp_path, service, messages, round_files, release_folder, caplog
+):
+    with TypingLog(tmp_path / "typing_log.sqlite") as log:
+        log.consent = True
+        log.append(messages[0], "chat")
+    service.offer(round_files)
+    caplog.set_level("INFO", logger="device_runtime.daemon")
+    result = invoke(
+        *("run", "--service", service.base_url, "--population", "tests", "--always-eligible", "--steps", 3),
+        *("--public-key", release_folder / PUBLIC_KEY_FILE, "--data-dir", tmp_path, "--max-epsilon", "4"),
+    )
+    assert result.exit_code == 0, result.output
+    [told] = [record.message for record in caplog.records if record.message.startswith("refused")]
+    assert "this device's owner asks for ε <= 4 at δ <= 1e-06, the round promises nothing" in told
+    assert service.reports == []

@@ -9,6 +9,7 @@ from protocol.plan import (
     MAX_PLAN_BYTES,
     Plan,
     PrivacyParameters,
+    PrivacyPromise,
     SecureAggregationParameters,
     TensorSpec,
     TrainingParameters,
@@ -54,6 +55,11 @@ def test_a_plan_survives_the_wire_and_counts_its_weights():
         ("privacy", {"report_goal": 0}),
         ("privacy", {"minimum_separation_s": -1}),
         ("privacy", {"unknown": 1}),
+        ("privacy", {"promise": {"max_epsilon": 0, "delta": 1e-10}}),
+        ("privacy", {"promise": {"max_epsilon": 1e6, "delta": 1e-10}}),
+        ("privacy", {"promise": {"max_epsilon": 2, "delta": 0}}),
+        ("privacy", {"promise": {"max_epsilon": 2, "delta": 1}}),
+        ("privacy", {"promise": {"max_epsilon": 2}}),
         ("", {"tensors": []}),
         ("", {"tensors": [{"name": "w", "shape": [0]}]}),
         ("", {"tensors": [{"name": "w", "shape": [-3]}]}),
@@ -107,3 +113,23 @@ def test_numbers_that_are_none_are_refused(number):
 def test_an_endless_plan_is_refused_before_it_is_read():
     with pytest.raises(MalformedMessage):
         decode_plan(b" " * (MAX_PLAN_BYTES + 1))
+
+
+PROMISED = PrivacyPromise(max_epsilon=2.0, delta=1e-10)
+
+
+def test_a_promise_survives_the_wire_and_plans_without_one_are_written_as_before_there_were_any():
+    plan = decode_plan(changed("privacy", promise={"max_epsilon": 2, "delta": 1e-10}))
+    assert plan.privacy.promise == PROMISED
+    assert decode_plan(encode_plan(plan)) == plan
+    assert decode_plan(changed("privacy")).privacy.promise is None
+    before = {"l2_clip_norm": 1.0, "noise_multiplier": 0.1, "report_goal": 20, "minimum_separation_s": 3600.0}
+    assert json.loads(encode_plan(PLAN))["privacy"] == before
+
+
+@pytest.mark.parametrize(
+    ("max_epsilon", "delta", "is_within"),
+    [(2.0, 1e-10, True), (2.5, 1e-9, True), (1.99, 1e-10, False), (1.99, 1e-9, False), (2.0, 1e-11, False)],
+)
+def test_a_promise_is_kept_by_one_that_is_nowhere_weaker(max_epsilon, delta, is_within):
+    assert PROMISED.is_within(PrivacyPromise(max_epsilon=max_epsilon, delta=delta)) == is_within
