@@ -1,4 +1,4 @@
-"""What nobody needs any more is deleted: old model versions, and files that nothing names.
+"""What nobody needs any more is deleted: old model versions, files that nothing names, the noise of ended tasks.
 
 A round leaves about 10 MB behind at full size: the exact checkpoint, the served one, and the difference. The leader
 calls `prune` every minute, and again at once as long as there is more.
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, or_, select
 
 from aggregation_service.logs import log_event
 from aggregation_service.served import base_version
+from aggregation_service.storage import noise_streams
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import get_policy, list_populations
@@ -61,6 +62,12 @@ def prune(database: Database, fence: Fence, now: float) -> bool:
     with database.read() as connection:
         old = {name: versions for name in list_populations(connection) if (versions := old_versions(connection, name))}
         unnamed = unnamed_files(connection, now)
+        ended = noise_streams.list_ended(connection)
+    for population in ended:
+        with database.write() as connection:
+            lock_population(connection, population)
+            fence(connection)
+            noise_streams.forget_ended(connection, population)
     for population in old:
         with database.write() as connection:
             lock_population(connection, population)

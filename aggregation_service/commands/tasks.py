@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from aggregation_service import operations
+from aggregation_service.commands.mechanism_options import explain, mechanism_options, take_mechanism
 from aggregation_service.commands.shared import FILE, clear_errors, config_option
 from aggregation_service.config import load_config
 from aggregation_service.operations.aggregation import with_plain_updates, with_secure_aggregation
@@ -59,6 +60,7 @@ def task() -> None:
     "each update is kept, sealed, until its round closes: reports x weights x 4 bytes of the database.",
 )
 @click.option("--trim", type=float, help="Of trimmed-mean; share of updates cut off at each end, 0.1.")
+@mechanism_options
 @click.option(
     "--server-optimizer",
     type=click.Choice(list(_OPTIMIZERS)),
@@ -91,15 +93,18 @@ def task_create(
     Report goal, minimum separation, clipping and noise stand in the plan.
 
     \b
-    Example:
+    Examples:
       keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
           --checkpoint weights.safetensors --minimum-reports 80
+      keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
+          --minimum-reports 5000 --mechanism buffered --planned-rounds 2000 --separation-rounds 342
     """
     with clear_errors():
         plan = _read_plan(plan_path)
         weights = None if checkpoint_path is None else decode_checkpoint(checkpoint_path.read_bytes(), plan.tensors)
         of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
-        parameters = msgspec.convert(settings | {"combining": _make_rule(combine, trim)}, RoundParameters)
+        chosen = take_mechanism(settings)
+        parameters = RoundParameters(**settings, **chosen.settings, combining=_make_rule(combine, trim))
         plan = _choose_aggregation(plan, parameters, secure=secure)
         version = operations.create_task(
             load_config(config_path),
@@ -112,6 +117,8 @@ def task_create(
             vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
     click.echo(f"{population_name} trains from model version {version}, {_describe(plan, parameters.combining)}")
+    for line in explain(chosen):
+        click.echo(line)
 
 
 @task.command("end")

@@ -4,6 +4,7 @@ A crash between any two of these may waste privacy budget and never under-report
 before anything computed from the reports is.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,12 +12,11 @@ from functools import partial
 import numpy as np
 from sqlalchemy import Connection
 
+from aggregation_service.coordination.noise import add_noise, book_release, without_noise
 from aggregation_service.coordination.sealed_sums import open_sums
 from aggregation_service.coordination.sealed_updates import Layout, combine_updates, rule_of
 from aggregation_service.coordination.sealing import NotSealed, RoundKey
 from aggregation_service.logs import log_event
-from aggregation_service.privacy.gaussian import noised_sum
-from aggregation_service.privacy.ledger import GaussianSumReleased
 from aggregation_service.releases.gate import on_evaluated
 from aggregation_service.releases.publishing import Signer
 from aggregation_service.rounds.accumulator import SumArray, TakenSum
@@ -24,12 +24,12 @@ from aggregation_service.rounds.combining import Mean, RobustRule
 from aggregation_service.rounds.optimizer import decode_state, encode_state
 from aggregation_service.rounds.state import close
 from aggregation_service.storage import partial_sums
-from aggregation_service.storage.books import append_event
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import Checkpoint, add_checkpoint, newest_checkpoint
 from aggregation_service.storage.rounds import RoundRecord, save_round
+from protocol.discrete_gaussian import RandomBytes
 from protocol.weights import check_weights, decode_checkpoint, encode_checkpoint, flatten, unflatten
 
 Fence = Callable[[Connection], None]
@@ -41,7 +41,14 @@ class CloseError(Exception):
 
 
 def close_round(
-    database: Database, record: RoundRecord, key: RoundKey, *, fence: Fence, signer: Signer, now: float
+    database: Database,
+    record: RoundRecord,
+    key: RoundKey,
+    *,
+    fence: Fence,
+    signer: Signer,
+    now: float,
+    random_bytes: RandomBytes = os.urandom,
 ) -> None:
     """Turns a round's sums into its result: the next model version, or what an evaluation found.
 
@@ -50,21 +57,21 @@ def close_round(
       record: the round, stored as CLOSING, so that its sums do not change any more.
       key: what its partial sums are sealed to.
       fence: called in every transaction.
-      signer: of the release that an evaluation may decide.
+      signer: of the release that an evaluation may decide; its key also seals the noise that later rounds take back.
       now: seconds since 1970.
+      random_bytes: the source of the noise; only tests pass another than `os.urandom`.
 
     Raises:
       CloseError: sums or kept updates are not those of the reports that the round counted, or the round was ended by
         another.
+      BrokenStream: the stream that the round's noise belongs to cannot go on.
       Deposed: another process leads now.
+      NonFiniteUpdate, SumOffGrid: a sum that no reports of bounded norm make.
       WrongContent: the new weights are not finite.
 
     """
     rule = rule_of(record.task)
-    result = _noised_sum(database, record, key) if isinstance(rule, Mean) else _combined(database, record, key, rule)
-    with database.write() as connection:
-        fence(connection)
-        append_event(connection, record.population, _event(record), now)
+    result = _released(database, record, key, fence=fence, signer=signer, now=now, random_bytes=random_bytes)
     if record.task.kind == "training":
         average = _average(record, result) if isinstance(rule, Mean) else result
         _store_checkpoint(database, record, average, fence, now)
@@ -72,15 +79,36 @@ def close_round(
         _store_evaluation(database, record, result, fence=fence, signer=signer, now=now)
 
 
-def _noised_sum(database: Database, record: RoundRecord, key: RoundKey) -> SumArray:
-    """The sum of all reports, with noise. Without, it is gone when this returns: memory for the next step."""
+def _released(
+    database: Database,
+    record: RoundRecord,
+    key: RoundKey,
+    *,
+    fence: Fence,
+    signer: Signer,
+    now: float,
+    random_bytes: RandomBytes,
+) -> SumArray:
+    """The noised sum of all reports, or what a rule made of them, once the books say that it is released.
+
+    The sum without noise, and the stream's memory, are gone when this returns: room for the next step.
+    """
+    task, rule = record.task, rule_of(record.task)
+    if isinstance(rule, Mean):
+        noised = add_noise(database, task, _sum(database, record, key), signer.key, random_bytes)
+    else:
+        noised = without_noise(task, _combined(database, record, key, rule))
+    with database.write() as connection:
+        fence(connection)
+        book_release(connection, record, noised, signer.key, now)
+    return noised.total
+
+
+def _sum(database: Database, record: RoundRecord, key: RoundKey) -> SumArray:
     taken = _open_sums(database, record, key)
     if taken.num_updates != record.state.reported:
         raise CloseError(f"the sums must hold {record.state.reported} reports, got {taken.num_updates}")
-    privacy = record.task.plan.privacy
-    # One device moves the sum by this much at most: the clipping norm, or a little more where updates are rounded.
-    sensitivity = record.task.plan.l2_sensitivity
-    return noised_sum(taken.total, noise_multiplier=privacy.noise_multiplier, l2_clip_norm=sensitivity)
+    return taken.total
 
 
 def _open_sums(database: Database, record: RoundRecord, key: RoundKey) -> TakenSum:
@@ -139,19 +167,6 @@ def _end_round(connection: Connection, record: RoundRecord, fence: Fence) -> Non
     if not save_round(connection, replace(record, state=close(record.state))):
         raise CloseError("the round was ended while it was being closed")
     partial_sums.delete_all(connection, record.id)
-
-
-def _event(record: RoundRecord) -> GaussianSumReleased:
-    privacy = record.task.plan.privacy
-    return GaussianSumReleased(
-        round_id=record.id,
-        model_version=record.model_version,
-        num_reports=record.state.reported,
-        max_participations=record.max_participations,
-        noise_multiplier=privacy.noise_multiplier,
-        l2_clip_norm=record.task.plan.l2_sensitivity,
-        secure_aggregation=record.task.plan.secure_aggregation is not None,
-    )
 
 
 def _next_checkpoint(database: Database, record: RoundRecord, average: SumArray) -> tuple[bytes, bytes]:

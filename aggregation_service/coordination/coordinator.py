@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aggregation_service.clock import Clock, FileClock
 from aggregation_service.coordination.ingest import Ingest, Upload
 from aggregation_service.coordination.leading import Leader, LeaderSettings
+from aggregation_service.coordination.noise import may_take_part
 from aggregation_service.coordination.secure.background import Background, at_once, in_thread
 from aggregation_service.coordination.secure.members import Members
 from aggregation_service.coordination.steering import Steering
@@ -241,6 +242,8 @@ class Coordinator:
         return _Look(record=record, decision=self._decide(connection, record, message))
 
     def _decide(self, connection: Connection, record: RoundRecord, message: CheckIn) -> Round | TurnedAway:
+        if not may_take_part(connection, record.task, message.device_id):
+            return "minimum_separation"
         candidate = Candidate(
             num_examples=message.num_examples,
             last_selected_at=books.last_selected_at(connection, record.population, message.device_id),

@@ -1,8 +1,9 @@
-"""How a task's updates are summed: secure aggregation where its cohorts are large enough, with what it takes chosen."""
+"""How a task's updates are summed: secure aggregation where cohorts are large enough, what that takes, and noise."""
 
 import msgspec
 
 from aggregation_service.operations.shared import OperationError
+from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.parameters import RoundParameters
 from protocol.plan import Plan, SecureAggregationParameters, decode_plan, encode_plan
 from protocol.secure_aggregation.sizing import NoSafeGraph, size_group
@@ -70,6 +71,19 @@ def check_groups(plan: Plan, parameters: RoundParameters) -> None:
         raise OperationError(f"a cohort must have at least min_members, {secure.min_members}, got {cohort_size}")
     if not _has_safe_graph(min(cohort_size, secure.max_members), secure):
         raise OperationError(f"a group of {min(cohort_size, secure.max_members)} devices has no safe graph")
+
+
+def require_noise(plan: Plan, parameters: RoundParameters) -> None:
+    """Checks that the noise which a plan asks for can be made.
+
+    Raises:
+      OperationError: it is too little or too much for any grid, or there are too many weights or reports.
+
+    """
+    try:
+        sum_noise(plan, parameters)
+    except ValueError as error:
+        raise OperationError(f"the plan's noise cannot be made: {error}") from None
 
 
 def _has_safe_graph(size: int, secure: SecureAggregationParameters | None = None) -> bool:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
-from aggregation_service.operations.aggregation import check_groups, for_evaluation
+from aggregation_service.operations.aggregation import check_groups, for_evaluation, require_noise
+from aggregation_service.operations.promises import with_promise
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.releases.gate import comparable_version
 from aggregation_service.rounds.combining import Mean
@@ -78,6 +79,7 @@ def create_evaluation(
             candidate_version=candidate_version,
             baseline_version=baseline_version,
             settings=settings or EvaluationSettings(),
+            delta=config.privacy_delta,
             now=now,
         )
         _record(connection, task_id, actor or audit.machine_actor(), now)
@@ -91,6 +93,7 @@ def add_evaluation(
     candidate_version: int | None,
     baseline_version: int | None,
     settings: EvaluationSettings,
+    delta: float,
     now: float,
 ) -> int:
     """As `create_evaluation`, in a transaction that has locked the population; records nothing in the audit log."""
@@ -106,7 +109,7 @@ def add_evaluation(
         if version is not None:
             _check_version(connection, training, version)
     graph, vocabulary = _files_of(connection, training)
-    plan = _plan(training.plan, settings)
+    plan = with_promise(connection, population, _plan(training.plan, settings), delta)
     minimum_reports = settings.minimum_reports or min(training.parameters.minimum_reports, plan.privacy.report_goal)
     if minimum_reports > plan.privacy.report_goal:
         raise OperationError(
@@ -114,6 +117,7 @@ def add_evaluation(
         )
     parameters = replace(training.parameters, minimum_reports=minimum_reports, combining=Mean())
     check_groups(plan, parameters)
+    require_noise(plan, parameters)
     return models.add_task(
         connection,
         population=population,
@@ -140,7 +144,7 @@ def require_no_evaluation(connection: Connection, population: str) -> None:
 def _plan(training: Plan, settings: EvaluationSettings) -> Plan:
     """The training plan, for an evaluation. Checked against the devices' bounds by reading it as they do."""
     privacy = training.privacy
-    given = {name: getattr(settings, name) for name in PrivacyParameters.__struct_fields__}
+    given = {name: getattr(settings, name, None) for name in PrivacyParameters.__struct_fields__}
     changes = {name: value for name, value in given.items() if value is not None}
     plan = msgspec.structs.replace(
         training,

@@ -4,6 +4,7 @@ import msgspec
 
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
+from aggregation_service.operations.promises import check_promises_kept
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.privacy.statement import PrivacyStatement
@@ -72,7 +73,7 @@ def set_policy(config: ServiceConfig, population: str, policy: PopulationPolicy,
       actor: who does it, for the audit log; None for the user of this machine.
 
     Raises:
-      OperationError: unknown population.
+      OperationError: unknown population, or a budget above what a running task promises its devices.
 
     """
     with opened(config) as database, database.write() as connection:
@@ -80,6 +81,8 @@ def set_policy(config: ServiceConfig, population: str, policy: PopulationPolicy,
         lock_population(connection, population)
         old, now = models.get_policy(connection, population), clock_of(config).now()
         if old != policy:
+            if old.epsilon_budget != policy.epsilon_budget:
+                check_promises_kept(connection, population, policy)
             models.set_policy(connection, population, policy)
             actor, details = actor or audit.machine_actor(), {"old": old, "new": policy}
             audit.record(connection, actor=actor, action="policy.changed", subject=population, details=details, now=now)

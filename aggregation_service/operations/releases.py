@@ -164,6 +164,7 @@ def propose_release(
                 candidate_version=made.manifest.model_version,
                 baseline_version=None,
                 settings=evaluation or EvaluationSettings(),
+                delta=config.privacy_delta,
                 now=change.now,
             )
         details = {"model_version": made.manifest.model_version, "rollout_percent": rollout_percent, "task": task_id}

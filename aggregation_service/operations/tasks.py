@@ -5,7 +5,8 @@ from sqlalchemy import Connection
 from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
 from aggregation_service.logs import log_event
-from aggregation_service.operations.aggregation import check_groups
+from aggregation_service.operations.aggregation import check_groups, require_noise
+from aggregation_service.operations.promises import with_promise
 from aggregation_service.operations.shared import (
     OperationError,
     check_size,
@@ -14,6 +15,7 @@ from aggregation_service.operations.shared import (
     read_checkpoint,
     require_population,
 )
+from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.rounds.combining import LEAST_UPDATES, MAX_KEPT_UPDATES, Mean
 from aggregation_service.rounds.optimizer import ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
@@ -42,22 +44,23 @@ def create_task(
     Args:
       config: the service.
       population: an existing one.
-      plan: tensors, training and privacy parameters, report goal and minimum separation.
+      plan: tensors, training and privacy parameters, report goal and minimum separation. What it promises its devices
+        is the service's to write: the population's budget.
       training_graph: the training `.tflite`, opaque here.
       checkpoint: the weights to start from, which become the next model version (the first is 0); None to go on from
         the population's newest, optimiser state included.
       parameters: what a round does beside the plan.
       optimizer: the server's.
       vocabulary: a file that devices train with, opaque here; named "vocabulary" in the rounds' manifests unless None.
-      actor: who does it, for the audit log, which keeps the privacy parameters and the rule that combines updates; None
-        for the user of this machine.
+      actor: who does it, for the audit log, which keeps the privacy parameters, the mechanism of the noise and the rule
+        that combines updates; None for the user of this machine.
 
     Returns:
       The model version that training starts from.
 
     Raises:
-      OperationError: unknown population, too many `minimum_reports`, too small cohorts, a robust rule that the plan
-        does not allow, nothing to start from, or a file's size.
+      OperationError: unknown population, too many `minimum_reports`, too small cohorts, a robust rule or a mechanism
+        that the plan does not allow, noise that no grid is for, nothing to start from, or a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
 
@@ -66,6 +69,7 @@ def create_task(
     _check_goal(parameters, plan.privacy.report_goal)
     check_groups(plan, parameters)
     _check_combining(parameters, plan)
+    _check_noise(parameters, plan)
     check_size("training_graph", training_graph)
     check_size("vocabulary", vocabulary)
     if checkpoint is not None:
@@ -76,6 +80,7 @@ def create_task(
         lock_population(connection, population)
         _abandon_training_round(connection, population, now)
         before = models.newest_task(connection, population)
+        plan = with_promise(connection, population, plan, config.privacy_delta)
         task_id = models.add_task(
             connection,
             population=population,
@@ -97,6 +102,9 @@ def create_task(
             "old_privacy": None if before is None else before.plan.privacy,
             "new_privacy": plan.privacy,
             "combining": parameters.combining,
+            "mechanism": parameters.mechanism,
+            "separation_rounds": parameters.separation_rounds,
+            "max_participations": parameters.max_participations,
         }
         actor = actor or audit.machine_actor()
         audit.record(connection, actor=actor, action="task.created", subject=population, details=details, now=now)
@@ -197,3 +205,13 @@ def _check_combining(parameters: RoundParameters, plan: Plan) -> None:
             f"report_goal must be <= {MAX_KEPT_UPDATES} for a {rule.name}, which keeps each update, "
             f"got {privacy.report_goal}"
         )
+
+
+def _check_noise(parameters: RoundParameters, plan: Plan) -> None:
+    """Correlated noise takes back noise of rounds before: there has to be some, in sums of the same kind."""
+    if not isinstance(parameters.mechanism, Independent):
+        if plan.privacy.noise_multiplier == 0:
+            raise OperationError("noise_multiplier must be > 0 for correlated noise, got 0")
+        if plan.kind != "training":
+            raise OperationError(f"kind must be training for correlated noise, got {plan.kind}")
+    require_noise(plan, parameters)

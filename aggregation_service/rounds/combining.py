@@ -28,7 +28,7 @@ _COLUMNS = 1 << 10
 
 
 class Mean(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="mean"):
-    """The sum divided by the report goal, with noise where the plan wants it: `privacy.gaussian.noised_sum`."""
+    """The sum divided by the report goal, with noise where the plan wants it: `coordination.noise.add_noise`."""
 
 
 class Median(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="median"):

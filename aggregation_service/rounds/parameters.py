@@ -8,6 +8,8 @@ well it holds out against hostile updates.
 import math
 from dataclasses import dataclass, field
 
+from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
+from aggregation_service.privacy.mechanisms.sensitivity import MOST_ROUNDS
 from aggregation_service.rounds.combining import Combining, Mean
 from aggregation_service.rounds.pace import GATHER_SHARE
 
@@ -26,9 +28,12 @@ class RoundParameters:
       stage_timeout_s: how long each stage of a group waits for those that do not answer.
       poll_s: after how long a member that waits for the others asks again.
       combining: how plain updates become one; tasks from before there was a choice have the mean.
+      mechanism: how the noise of the task's training rounds is correlated; it adds to the mean only.
+      separation_rounds: of correlated noise: a device's next report comes so many steps of the stream later, at least.
+      max_participations: of correlated noise: how many reports of one device the stream may have; 0 for no limit.
 
     Raises:
-      ValueError: a parameter out of its bound.
+      ValueError: a parameter out of its bound, or one that does not go with the mechanism.
 
     Source: Bonawitz et al. 2019, arXiv 1902.01046, sections 2.2 and 9 (130 % over-selection).
 
@@ -43,6 +48,9 @@ class RoundParameters:
     stage_timeout_s: float = 60.0
     poll_s: int = 2
     combining: Combining = field(default_factory=Mean)
+    mechanism: Mechanism = field(default_factory=Independent)
+    separation_rounds: int = 1
+    max_participations: int = 0
 
     def __post_init__(self) -> None:
         _require("minimum_reports", self.minimum_reports, 1, 10_000_000)
@@ -53,6 +61,12 @@ class RoundParameters:
         _require("gather_s", self.gather_s, 0, 7 * 24 * 3600)
         _require("stage_timeout_s", self.stage_timeout_s, 1, 24 * 3600)
         _require("poll_s", self.poll_s, 1, 3600)
+        # Fresh noise costs the same however far apart a device's reports are: a limit would promise nothing.
+        is_correlated = not isinstance(self.mechanism, Independent)
+        _require("separation_rounds", self.separation_rounds, 1, MOST_ROUNDS if is_correlated else 1)
+        _require("max_participations", self.max_participations, 0, MOST_ROUNDS if is_correlated else 0)
+        if is_correlated and not isinstance(self.combining, Mean):
+            raise ValueError(f"combining must be the mean for correlated noise, got the {self.combining.name}")
 
     @property
     def beat_s(self) -> float:

@@ -40,6 +40,10 @@ def _file(name: str, *, nullable: bool = False) -> Column[str]:
     return Column(name, String(64), ForeignKey("files.sha256"), nullable=nullable)
 
 
+def _task() -> Column[int]:
+    return Column("task_id", Integer, ForeignKey("tasks.id"), primary_key=True, autoincrement=False)
+
+
 populations = Table(
     "populations",
     metadata,
@@ -276,6 +280,27 @@ participation = Table(
     Column("last_selected_at", Float),
     Column("reported", Integer, nullable=False),
     Column("runtime", String(64)),
+)
+
+# A task's stream of correlated noise, sealed to the service, in parts; `step` is the number of its next step.
+noise_states = Table(
+    "noise_states",
+    metadata,
+    _task(),
+    Column("part", Integer, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+# Whose reports are in the sums of a task's stream, since it began; `least_gap` is in steps, none before the second.
+stream_participation = Table(
+    "stream_participation",
+    metadata,
+    _task(),
+    Column("device_id", String(32), primary_key=True),
+    Column("participations", Integer, nullable=False),
+    Column("last_step", Integer, nullable=False),
+    Column("least_gap", Integer),
 )
 
 # Append-only; each row holds the SHA-256 of the one before, whichever population that was of.

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from aggregation_service import operations
 from aggregation_service.clock import set_file_clock
 from aggregation_service.config import load_config
+from aggregation_service.dashboard.printing import statement_page
 from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.summaries import PopulationSummary
 from device_runtime.environment import new_session
@@ -174,6 +177,10 @@ class Federation:
         signed, release = fetch_release(client, key, population=POPULATION)
         fetched = {name: getattr(release, name) for name in ("prediction_model", "vocabulary", "casing")}
         save_release(folder, signed, {**fetched, "privacy_statement": release.privacy_statement}, key)
+        page = statement_page(
+            msgspec.json.decode(release.privacy_statement, type=PrivacyStatement), population=POPULATION
+        )
+        (folder / "privacy_statement.html").write_text(page, encoding="utf-8")
 
     @property
     def settings(self) -> DemoSettings:

@@ -1,3 +1,4 @@
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from aggregation_service.backup import BackupError, backup, read_manifest, resto
 from aggregation_service.cli import service
 from aggregation_service.config import load_config
 from aggregation_service.operations import public_key
+from aggregation_service.privacy.ledger import CorrelatedSumReleased
+from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz
 from aggregation_service.storage import books
 from aggregation_service.storage.database import parse_url
 from aggregation_service.storage.dumps import DumpError
@@ -99,6 +102,26 @@ def test_what_the_books_do_not_know_is_charged(rehearsal: Any, plans: Any, targe
     summary = restored.summary()
     before, after = (entry["epsilon"] for entry in summary["rounds"])
     assert before < after == summary["epsilon"]
+    restored.service.close()
+
+
+@pytest.mark.parametrize("lost_rounds", [0, 2])
+def test_a_stream_goes_on_where_nothing_was_lost_and_begins_anew_elsewhere(
+    rehearsal: Any, plans: Any, target: str | None, tmp_path: Path, lost_rounds: int
+) -> None:
+    mechanism = BufferedToeplitz(decays=(0.9,), scales=(0.5,))
+    rehearsal.create_task(plans(goal=2, noise=2.0), over_selection=1.0, mechanism=mechanism)
+    train(rehearsal, 2)
+    backup(rehearsal.config, tmp_path / "backup")
+    train(rehearsal, lost_rounds)
+    restore(tmp_path / "backup", tmp_path / "again", lost_rounds=lost_rounds, database_url=target)
+    restored = opened(rehearsal, tmp_path / "again")
+    train(restored, 2)
+    steps = [event.step for event in ledger(restored) if isinstance(event, CorrelatedSumReleased)]
+    assert steps == ([0, 1, 0, 1] if lost_rounds else [0, 1, 2, 3])
+    summary = restored.summary()
+    assert [entry["phase"] for entry in summary["rounds"]] == ["closed"] * 4
+    assert rehearsal.summary()["epsilon"] < summary["epsilon"] < math.inf
     restored.service.close()
 
 

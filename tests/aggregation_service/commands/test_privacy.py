@@ -9,11 +9,13 @@ from aggregation_service import operations
 from aggregation_service.commands.privacy import privacy
 from aggregation_service.privacy.accounting import privacy_spent
 from aggregation_service.privacy.ledger import decode_event
+from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.storage import books
 from aggregation_service.storage.tables import files, ledger
 from protocol.manifest import decode_manifest
 
 POPULATION = "en-gb"
+SIGNED_AND_NOW: tuple[list[str], list[str]] = (["--release", "2"], [])
 
 
 @pytest.fixture
@@ -50,7 +52,9 @@ def test_equal_statements_end_well(released: Any) -> None:
     assert "2 rows of en-gb in the ledger, none changed" in done.output
     assert f"head {newest_head(released)}" in done.output
     assert done.output.count("equal") == 2
-    spent = privacy_spent(4.0, 1, 1e-10)
+    with released.service.database.read() as connection:
+        noise_multiplier = books.list_events(connection, POPULATION)[0].noise_multiplier
+    spent = privacy_spent(noise_multiplier, 1, 1e-10)
     assert f"ε at δ 1e-10: exact {spent.epsilon:.6g}, PLD {spent.epsilon:.4g}" in done.output
     assert f"ρ {spent.rho:.6g}" in done.output
 
@@ -71,7 +75,7 @@ def test_a_statement_that_is_not_equal_fails(released: Any) -> None:
         rows = books.ledger_rows(connection)
         connection.execute(ledger.delete())
         for row in rows:
-            event = decode_event(row.event.replace('"noise_multiplier":4.0', '"noise_multiplier":0.0'))
+            event = msgspec.structs.replace(decode_event(row.event), noise_multiplier=0.0)
             books.append_event(connection, row.population, event, row.recorded_at)
     done = run(released)
     assert done.exit_code == 1
@@ -79,6 +83,7 @@ def test_a_statement_that_is_not_equal_fails(released: Any) -> None:
     lines = {line.split("│")[4].strip(): line.split("│")[5:7] for line in done.output.splitlines() if "│" in line}
     assert [cell.strip() for cell in lines["noise_multiplier"]] == ["4", "0"]
     assert lines["epsilon"][1].strip() == "∞"
+    assert "│ released" in done.output.replace("  ", "")
     assert "exact ∞, RDP ∞, zCDP ∞; ρ ∞" in done.output
 
 
@@ -107,3 +112,39 @@ def test_what_is_wrong_is_said_in_one_sentence(released: Any) -> None:
     done = run(released)
     assert done.exit_code == 1
     assert done.output.startswith("Error: row 1 was changed: its hash should be")
+
+
+def write(rehearsal: Any, *words: str) -> Result:
+    path = rehearsal.folder / "service.toml"
+    return CliRunner().invoke(privacy, ["statement", POPULATION, "--config", str(path), *words])
+
+
+def test_a_statement_is_written_as_it_was_signed_or_as_it_would_be_now(released: Any) -> None:
+    signed, now = (
+        msgspec.json.decode(write(released, *words).output, type=PrivacyStatement) for words in SIGNED_AND_NOW
+    )
+    assert now == operations.privacy_statement(released.config, POPULATION)
+    assert (len(signed.cohort_sizes), len(now.cohort_sizes)) == (1, 2)
+    assert signed.ledger_head != now.ledger_head
+
+
+def test_a_statement_is_a_page_too(released: Any) -> None:
+    for words, title in zip(SIGNED_AND_NOW, ("release 2 of en-gb", "en-gb"), strict=True):
+        done = write(released, "--html", *words)
+        assert done.exit_code == 0, done.output
+        assert f"<h1>Privacy statement of {title}</h1>" in done.output
+
+
+def test_no_statement_is_written_that_was_not_signed(released: Any) -> None:
+    with released.service.database.write() as connection:
+        record = operations.list_releases(released.config, POPULATION)[0]
+        entry = decode_manifest(record.manifest.manifest).files[operations.STATEMENT_FILE]
+        connection.execute(update(files).where(files.c.sha256 == entry.sha256).values(content=b"{}"))
+    for words, sentence in (
+        (["--release", "2"], f"file must have {entry.size_bytes} bytes, got 2"),
+        (["--release", "9"], "population en-gb has no release 9"),
+    ):
+        done = write(released, *words)
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: ")
+        assert sentence in done.output

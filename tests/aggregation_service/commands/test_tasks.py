@@ -10,6 +10,9 @@ from click.testing import CliRunner, Result
 from aggregation_service import audit, operations
 from aggregation_service.cli import service
 from aggregation_service.config import CONFIG_VARIABLE
+from aggregation_service.privacy.mechanisms.parameters import Independent
+from aggregation_service.privacy.mechanisms.prefix_error import prefix_error
+from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum
 from aggregation_service.storage import models
@@ -195,3 +198,76 @@ def test_secure_aggregation_that_was_asked_for_is_never_left_out(rehearsal: Any,
     result = create(rehearsal, plans(goal=3), "--secure-aggregation")
     assert result.exit_code == 1
     assert "a cohort of 4 devices is too small" in result.output
+
+
+BUFFERED = ("--mechanism", "buffered", "--planned-rounds", "24", "--separation-rounds", "7")
+CORRELATED = [
+    (BUFFERED, 7, 0, "noise by 3 buffers: decays "),
+    ((*BUFFERED, "--buffers", "2", "--max-participations", "3"), 7, 3, "noise by 2 buffers: decays "),
+    (
+        ("--mechanism", "banded", "--planned-rounds", "24", "--separation-rounds", "7", "--bands", "9"),
+        7,
+        0,
+        "noise by 9 bands: coefficients 1, ",
+    ),
+    (("--mechanism", "tree", "--planned-rounds", "24", "--separation-rounds", "5"), 5, 0, "noise by tree of "),
+]
+
+
+@pytest.mark.parametrize(("options", "separation", "limit", "told"), CORRELATED)
+def test_a_task_has_the_mechanism_that_was_asked_for_and_says_what_it_gains(
+    *, rehearsal: Any, plans: Any, options: tuple[str, ...], separation: int, limit: int, told: str
+) -> None:
+    result = create(rehearsal, plans(noise=4.0), *options)
+    assert result.exit_code == 0, result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    parameters = task.parameters
+    assert (parameters.separation_rounds, parameters.max_participations) == (separation, limit)
+    assert told in result.output
+    pattern = {"rounds": 24, "min_separation": separation, "max_participations": limit or 24}
+    rms, largest = prefix_error(parameters.mechanism, **pattern)
+    assert f"sensitivity {sensitivity(parameters.mechanism, **pattern):.4g} over 24 rounds" in result.output
+    assert f"at equal privacy: {rms:.2f} (largest {largest:.2f})" in result.output
+    assert rms < prefix_error(Independent(), **pattern)[0]
+
+
+def test_noise_is_independent_unless_asked_for_otherwise(rehearsal: Any, plans: Any) -> None:
+    result = create(rehearsal, plans(noise=4.0))
+    assert "sensitivity" not in result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.parameters.mechanism == Independent()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--mechanism", "tree"), "--mechanism tree needs --planned-rounds"),
+        (("--mechanism", "tree", "--planned-rounds", "9"), "--mechanism tree needs --separation-rounds"),
+        ((*BUFFERED, "--bands", "4"), "--bands is of --mechanism banded, not of buffered"),
+        (("--buffers", "4"), "--buffers is of --mechanism buffered, not of independent"),
+        (("--planned-rounds", "9"), "--planned-rounds is of correlated noise, not of --mechanism independent"),
+        ((*BUFFERED, "--planned-rounds", "0"), "rounds must be between 1 and 65536, got 0"),
+        ((*BUFFERED, "--separation-rounds", "0"), "min_separation must be >= 1, got 0"),
+        ((*BUFFERED, "--max-participations", "-1"), "max_participations must be >= 1, got -1"),
+        ((*BUFFERED, "--buffers", "99"), "buffers must be between 1 and 16, got 99"),
+        (("--mechanism", "matrix"), "'matrix' is not one of 'independent', 'tree', 'banded', 'buffered'"),
+    ],
+)
+def test_a_mechanism_that_cannot_be_is_refused(
+    rehearsal: Any, plans: Any, options: tuple[str, ...], message: str
+) -> None:
+    result = create(rehearsal, plans(noise=4.0), *options)
+    assert result.exit_code != 0
+    assert message in result.output
+    with rehearsal.service.database.read() as connection:
+        assert models.newest_task(connection, POPULATION) is None
+
+
+def test_correlated_noise_needs_noise(rehearsal: Any, plans: Any) -> None:
+    result = create(rehearsal, plans(noise=0.0), *BUFFERED)
+    assert result.exit_code == 1
+    assert "noise_multiplier must be > 0 for correlated noise, got 0" in result.output

@@ -209,7 +209,9 @@ def test_a_fresh_process_abandons_the_round_whose_key_was_lost(rehearsal: Any, p
     np.testing.assert_allclose(rehearsal.weights()[1], before + np.mean(updates, axis=0), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("broken", "events"), [("noised_sum", 0), ("_next_checkpoint", 1), ("add_checkpoint", 1)])
+@pytest.mark.parametrize(
+    ("broken", "events"), [("add_noise", 0), ("book_release", 0), ("_next_checkpoint", 1), ("add_checkpoint", 1)]
+)
 def test_a_close_that_fails_never_hides_what_it_spent(
     rehearsal: Any, plan: Plan, monkeypatch: pytest.MonkeyPatch, broken: str, events: int
 ) -> None:

@@ -1,12 +1,13 @@
-"""Tasks that a robust rule does not go with are refused, each in one sentence, and leave no trace."""
+"""Tasks that a robust rule or correlated noise do not go with are refused, each in one sentence, without a trace."""
 
 from typing import Any
 
 import pytest
 
-from aggregation_service import operations
+from aggregation_service import audit, operations
 from aggregation_service.operations.aggregation import with_secure_aggregation
 from aggregation_service.operations.shared import OperationError
+from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz, Tree
 from aggregation_service.rounds.combining import Mean, Median, RobustRule, TrimmedMean
 from aggregation_service.rounds.parameters import RoundParameters
 
@@ -46,3 +47,29 @@ def test_a_robust_rule_needs_enough_updates_and_not_too_many(rehearsal: Any, pla
 
 def test_a_mean_goes_with_everything(rehearsal: Any, plans: Any) -> None:
     rehearsal.create_task(plans(goal=20_000, noise=0.5), minimum_reports=1, combining=Mean())
+
+
+@pytest.mark.parametrize("mechanism", [Tree(restart_every=4), BufferedToeplitz(decays=(0.9,), scales=(0.5,))])
+def test_correlated_noise_needs_noise_and_training(rehearsal: Any, plans: Any, mechanism: Any) -> None:
+    none = refusal(rehearsal, plans(noise=0.0), mechanism=mechanism)
+    assert none == "noise_multiplier must be > 0 for correlated noise, got 0"
+    hits = refusal(rehearsal, plans(noise=1.0, kind="evaluation"), mechanism=mechanism)
+    assert hits == "kind must be training for correlated noise, got evaluation"
+    rehearsal.create_task(plans(noise=1.0), mechanism=mechanism)
+
+
+def test_noise_that_cannot_be_made_is_refused(rehearsal: Any, plans: Any) -> None:
+    tiny = refusal(rehearsal, plans(noise=1e-20, clip=1e-20))
+    assert tiny.startswith(
+        "the plan's noise cannot be made: noise_deviation must be between 7.89e-31 and 1.27e+30, got"
+    )
+    many = refusal(rehearsal, plans(noise=1.0, goal=9_999_999))
+    assert many == "the plan's noise cannot be made: max_reports must be 1 to 10000000, got 12999999"
+
+
+def test_the_audit_log_keeps_the_mechanism(rehearsal: Any, plans: Any) -> None:
+    rehearsal.create_task(plans(noise=1.0), mechanism=Tree(restart_every=4), separation_rounds=3, max_participations=2)
+    with rehearsal.service.database.read() as connection:
+        (entry,) = [entry for entry in audit.list_entries(connection) if entry.action == "task.created"]
+    told = {"mechanism": {"kind": "tree", "restart_every": 4}, "separation_rounds": 3, "max_participations": 2}
+    assert told.items() <= entry.details.items()

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import MetaData, func, inspect, select
 
 from aggregation_service.privacy.ledger import GaussianSumReleased, encode_event
-from aggregation_service.privacy.ledger_chain import check_chain
+from aggregation_service.privacy.ledger_chain import GENESIS, check_chain, row_hash
+from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.rounds.state import AbandonReason, Phase
@@ -199,7 +200,18 @@ def rows_0003() -> Rows:
     }
 
 
-ROWS: dict[str, Callable[[], Rows]] = {"0001": rows_0001, "0002": rows_0002, "0003": rows_0003}
+def rows_0004() -> Rows:
+    """The same after the ledger was chained."""
+    rows = rows_0003()
+    previous = GENESIS
+    for row in rows["ledger"]:
+        sha256 = row_hash(row["population"], row["event"], row["recorded_at"], previous)
+        row.update(previous_sha256=previous, sha256=sha256)
+        previous = sha256
+    return rows
+
+
+ROWS: dict[str, Callable[[], Rows]] = {"0001": rows_0001, "0002": rows_0002, "0003": rows_0003, "0004": rows_0004}
 BECAME = {("checkpoints", "velocity"): "optimizer_state"}
 """Columns that only changed their name."""
 MERGED = {("tasks", "server_momentum"), ("tasks", "server_learning_rate")}
@@ -305,3 +317,17 @@ def test_a_population_still_has_one_open_round_at_most(empty_database: Database,
         assert "one_open_round" in names
         keys = inspect(connection).get_foreign_keys("rounds")
     assert {key["referred_table"] for key in keys} == {"populations", "tasks"}
+
+
+@pytest.mark.parametrize("revision", ROWS)
+def test_noise_was_fresh_until_there_were_streams(empty_database: Database, revision: str) -> None:
+    fill(empty_database, revision)
+    upgrade(empty_database)
+    with empty_database.read() as connection:
+        for name in ("noise_states", "stream_participation"):
+            assert connection.execute(select(metadata.tables[name])).all() == []
+        keys = inspect(connection).get_foreign_keys("noise_states")
+        task = models.newest_task(connection, "en-gb")
+    assert [key["referred_table"] for key in keys] == ["tasks"]
+    assert task is not None
+    assert task.parameters.mechanism == Independent()

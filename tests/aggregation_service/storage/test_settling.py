@@ -2,18 +2,23 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from aggregation_service.privacy.charges import charges, effective_multiplier
 from aggregation_service.privacy.ledger import ReleasesLost
+from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz, Independent, Mechanism, Tree
+from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.rounds.state import AbandonReason, Phase, Round
-from aggregation_service.storage import books, models, rounds
+from aggregation_service.storage import books, models, noise_streams, rounds
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.settling import settle
-from aggregation_service.storage.tables import partial_sums, participation
+from aggregation_service.storage.tables import noise_states, partial_sums, participation, stream_participation
 from protocol.manifest import SignedManifest
 from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
 
 NOW = 1_700_000_000.0
+PARAMETERS = RoundParameters(minimum_reports=1)
+BUFFERED = BufferedToeplitz(decays=(0.9,), scales=(0.5,))
 PLAN = Plan(
     tensors=(TensorSpec(name="bias", shape=(4,)),),
     training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
@@ -37,7 +42,7 @@ def backed_up(database: Database) -> Database:
                 plan=plan,
                 training_graph=b"graph",
                 vocabulary=None,
-                parameters=RoundParameters(minimum_reports=1),
+                parameters=PARAMETERS,
                 optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
                 now=1.0,
             )
@@ -87,9 +92,13 @@ def test_lost_rounds_are_charged_at_the_least_noise_the_population_ever_had(back
     with backed_up.write() as connection:
         assert settle(connection, 4, NOW).charged == ("en",)
     with backed_up.read() as connection:
-        lost = ReleasesLost(num_releases=4, after_round=7, noise_multiplier=0.5, l2_clip_norm=3.0)
-        assert books.list_events(connection, "en") == [lost]
+        (lost,) = books.list_events(connection, "en")
         assert books.list_events(connection, "de") == []
+    noisy, quiet = (sum_noise(plan, PARAMETERS) for plan in (PLAN, QUIETER))
+    assert lost == ReleasesLost(
+        num_releases=4, after_round=7, noise_multiplier=noisy.noise_multiplier, l2_clip_norm=quiet.one_report
+    )
+    assert (lost.noise_multiplier, lost.l2_clip_norm) == (pytest.approx(0.5), pytest.approx(3.0))
     assert (last_selected(backed_up, "en"), last_selected(backed_up, "de")) == (NOW, 5.0)
 
 
@@ -108,3 +117,57 @@ def test_no_model_version_means_two_models(backed_up: Database) -> None:
     assert (before.model_version, after.model_version) == (1, 6)
     assert (after.file_sha256, after.optimizer_state) == (before.file_sha256, b"state")
     assert old.optimizer_state is None
+
+
+def add_stream(database: Database, mechanism: Mechanism) -> int:
+    """A task whose stream made a step."""
+    with database.write() as connection:
+        task_id = models.add_task(
+            connection,
+            population="en",
+            plan=QUIETER,
+            training_graph=b"graph",
+            vocabulary=None,
+            parameters=RoundParameters(minimum_reports=1, mechanism=mechanism),
+            optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
+            now=1.0,
+        )
+        noise_streams.put_state(connection, task_id, [noise_streams.StatePart(0, 1, b"sealed")])
+        row = {"task_id": task_id, "device_id": "d" * 32, "participations": 1, "last_step": 0}
+        connection.execute(stream_participation.insert().values(row))
+    return task_id
+
+
+@pytest.mark.parametrize("lost_rounds", [0, 4])
+def test_streams_begin_anew_where_steps_of_them_may_be_lost(backed_up: Database, lost_rounds: int) -> None:
+    task_id = add_stream(backed_up, BUFFERED)
+    with backed_up.write() as connection:
+        settle(connection, lost_rounds, NOW)
+    kept = [] if lost_rounds else [task_id]
+    with backed_up.read() as connection:
+        for table in (noise_states, stream_participation):
+            assert connection.scalars(select(table.c.task_id)).all() == kept
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "told"),
+    [
+        ([BUFFERED], [BUFFERED]),
+        ([BUFFERED, BUFFERED], [BUFFERED]),
+        ([BUFFERED, Tree(8)], [BUFFERED, Tree(8)]),
+        ([Independent()], [Independent()]),
+    ],
+)
+def test_lost_steps_are_charged_as_those_of_every_stream_there_was(
+    backed_up: Database, mechanisms: list[Mechanism], told: list[Mechanism]
+) -> None:
+    """And never less than the same number of releases with fresh noise."""
+    for mechanism in mechanisms:
+        add_stream(backed_up, mechanism)
+    with backed_up.write() as connection:
+        settle(connection, 4, NOW)
+    with backed_up.read() as connection:
+        events = [event for event in books.list_events(connection, "en") if isinstance(event, ReleasesLost)]
+    assert [event.mechanism for event in events] == told
+    fresh = ReleasesLost(num_releases=4, after_round=7, noise_multiplier=0.5, l2_clip_norm=3.0)
+    assert effective_multiplier(charges(events)) <= effective_multiplier(charges([fresh]))

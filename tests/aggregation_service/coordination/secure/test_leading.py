@@ -10,7 +10,8 @@ from flask import Flask
 from sqlalchemy import select
 
 from aggregation_service.app import create_app
-from aggregation_service.privacy.ledger import GaussianSumReleased
+from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased
+from aggregation_service.privacy.mechanisms.parameters import BandedToeplitz
 from aggregation_service.storage import books
 from aggregation_service.storage.tables import masked_sums, secure_groups
 from protocol.lanes import lane_dtype
@@ -151,7 +152,22 @@ def test_the_ledger_charges_what_rounding_adds_to_the_clipping_norm(rehearsal: A
         (event,) = books.list_events(connection, "en-gb")
     assert isinstance(event, GaussianSumReleased)
     assert event.secure_aggregation
-    assert event.l2_clip_norm == cohort.plan.quantiser.l2_bound > cohort.plan.privacy.l2_clip_norm
+    assert event.l2_clip_norm > cohort.plan.quantiser.l2_bound > cohort.plan.privacy.l2_clip_norm
+    assert event.l2_clip_norm == pytest.approx(cohort.plan.quantiser.l2_bound, rel=1e-7)
+
+
+def test_sums_of_groups_are_steps_of_a_stream(rehearsal: Any, cohort: Any, walked: Any) -> None:
+    mechanism = BandedToeplitz(coefficients=(1.0, 0.5))
+    walked(cohort.begin(4, noise=0.5, mechanism=mechanism))
+    walked([cohort.join() for _ in range(4)])
+    with rehearsal.service.database.read() as connection:
+        events = books.list_events(connection, "en-gb")
+    for step, event in enumerate(events):
+        assert isinstance(event, CorrelatedSumReleased)
+        assert (event.step, event.num_reports, event.stream_participations) == (step, 4, 1)
+        assert event.secure_aggregation
+        assert event.l2_clip_norm > cohort.plan.quantiser.l2_bound
+    assert len(events) == 2
 
 
 def test_a_task_that_is_replaced_ends_its_groups(rehearsal: Any, cohort: Any, walked: Any) -> None:
