@@ -73,13 +73,11 @@ def add_noise(
     noise, mechanism = sum_noise(task.plan, task.parameters), mechanism_of(task)
     if noise.grid is None:
         return Noised(total, noise)
-    draw = partial(noise.grid.draw, noise.size, random_bytes)
-    steps = noise.grid.to_grid(total)
     if isinstance(mechanism, Independent):
-        steps += draw()
-        return Noised(noise.grid.from_grid(steps), noise)
+        return Noised(noise.grid.with_fresh_noise(total, random_bytes), noise)
     stream = load_stream(database, task, signing_key)
-    steps += stream.next(draw)
+    steps = noise.grid.to_grid(total)
+    steps += stream.next(partial(noise.grid.draw, noise.size, random_bytes))
     return Noised(noise.grid.from_grid(steps), noise, stream)
 
 

@@ -42,6 +42,7 @@ SMOOTHING_DIVERGENCE = 5 * math.exp(-2 * math.pi**2 * SMOOTHING**2)
 MAX_SIZE = 1 << 25
 """Weights of a sum: for more, the bounds on float64 rounding would have to be looked at again."""
 
+_PIECE = 1 << 16
 _SIGMA_BITS = 30
 _ROOM = 1 << 61  # steps of a sum, and of the noise: both together stay far within int64
 _ROUNDOFF = 2.0**-53
@@ -109,6 +110,25 @@ class Grid:
         if not (np.abs(steps) < _ROOM).all():
             raise SumOffGrid(f"a sum must be within 2^61 steps of 2^{self.step_bits} of zero")
         return steps.astype(np.int64)
+
+    def with_fresh_noise(self, total: SumArray, random_bytes: RandomBytes = os.urandom) -> SumArray:
+        """Rounds a sum, adds fresh noise, and turns the result back; piece by piece, so that memory is for one vector.
+
+        Args:
+          total: float64 [size], in units of weight change; stays as it was.
+          random_bytes: the source; only tests pass another.
+
+        Raises:
+          NonFiniteUpdate, SumOffGrid: as `to_grid`.
+
+        """
+        noised = np.empty_like(total)
+        for start in range(0, total.size, _PIECE):
+            piece = slice(start, start + _PIECE)
+            steps = self.to_grid(total[piece])
+            steps += self.draw(steps.size, random_bytes)
+            noised[piece] = self.from_grid(steps)
+        return noised
 
     def from_grid(self, steps: IntegerArray) -> SumArray:
         """Turns steps into units of weight change, float64 [size]: of what is noised already, so rounding is free."""

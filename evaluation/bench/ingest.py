@@ -1,11 +1,14 @@
 """Reports as a whole cohort sends them: how many updates a second the service accepts and sums, and in what memory.
 
 Real HTTP over loopback to the real service, gunicorn's workers included; every report is signed by an enrolled device.
-Whatever devices do on machines of their own is done before the clock starts: training, encoding, hashing, signing. The
-reference is what numpy alone needs to unpack and add up the same bytes, in this process, with one thread.
+Whatever devices do on machines of their own is done before the clock starts: training, encoding, hashing, signing. It
+stops when all reports but the round's last are acknowledged, and so summed and on the disk. The last one closes the
+round, which is told apart: noise, books, the next model version. The reference is what numpy alone needs to unpack and
+add up the same bytes, in this process, with one thread.
 """
 
 import contextlib
+import statistics
 import tempfile
 import time
 from collections import Counter
@@ -58,7 +61,7 @@ class Setting:
 
     Attributes:
       shape: of the network.
-      reports: of a round, each from another device; one round is one measurement.
+      reports: that count of a round, each from another device; one round is one measurement.
       connections: devices that send at the same time.
       workers: gunicorn's.
       update_format: of the reports.
@@ -75,8 +78,13 @@ class Setting:
     database_url: str | None = None
     seed: int = 0
 
+    @property
+    def cohort(self) -> int:
+        """Devices of a round: those whose reports count, and one that closes it."""
+        return self.reports + 1
+
     def plan(self) -> Plan:
-        """A round with noise, whose drawing takes time and memory too, but little: see `InService._check_sum`."""
+        """A round with noise, but little: see `InService._check_sum`."""
         return Plan(
             tensors=self.shape.tensors,
             training=TrainingParameters(
@@ -85,7 +93,7 @@ class Setting:
             privacy=PrivacyParameters(
                 l2_clip_norm=_CLIP_NORM,
                 noise_multiplier=_NOISE_MULTIPLIER,
-                report_goal=self.reports,
+                report_goal=self.cohort,
                 minimum_separation_s=0.0,
             ),
             update_format=self.update_format,
@@ -100,7 +108,12 @@ class Setting:
 
 
 class InService:
-    """Our side: rounds of the real service. A turn is a round, from its first byte sent to its end."""
+    """Our side: rounds of the real service. A turn is a round, from its first byte sent to its last receipt but one.
+
+    Attributes:
+      close_ms: of each round: from its last report to the next model version.
+
+    """
 
     def __init__(self, service: Served, fleet: Fleet, setting: Setting) -> None:
         self._service = service
@@ -108,6 +121,7 @@ class InService:
         self._setting = setting
         self._bodies = [(body, sha256_hex(body)) for body in setting.bodies()]
         self._connections: SimpleQueue[HTTPConnection] = SimpleQueue()
+        self.close_ms: list[float] = []
 
     def run(self) -> float:
         """Milliseconds an update.
@@ -119,13 +133,15 @@ class InService:
         version, before = operations.current_checkpoint(self._service.config, POPULATION)
         with self._connected(), ThreadPoolExecutor(self._setting.connections) as callers:
             cohort = list(callers.map(self._select, self._fleet.device_ids))
-            requests = [self._prepare(index, selected) for index, selected in enumerate(cohort)]
+            *requests, last = [self._prepare(index, selected) for index, selected in enumerate(cohort)]
             started = time.perf_counter()
             list(callers.map(self._send, requests))
+            acknowledged = time.perf_counter()
+            self._send(last)
             self._wait_for_version(version + 1)
-            taken_s = time.perf_counter() - started
+            self.close_ms.append(1e3 * (time.perf_counter() - acknowledged))
         self._check_sum(flatten(before, self._setting.shape.tensors))
-        return 1e3 * taken_s / len(requests)
+        return 1e3 * (acknowledged - started) / len(requests)
 
     def _select(self, device_id: str) -> tuple[str, Selected]:
         deadline = time.monotonic() + _ROUND_WITHIN_S
@@ -171,9 +187,9 @@ class InService:
     def _check_sum(self, before: npt.NDArray[np.float32]) -> None:
         """Counts how often each distinct update is in the sum: its projection on the update, whose noise is a ninth."""
         setting = self._setting
-        sent = Counter(index % len(self._bodies) for index in range(setting.reports))
+        sent = Counter(index % len(self._bodies) for index in range(setting.cohort))
         _, weights = operations.current_checkpoint(self._service.config, POPULATION)
-        total = setting.reports * (flatten(weights, setting.shape.tensors).astype(np.float64) - before)
+        total = setting.cohort * (flatten(weights, setting.shape.tensors).astype(np.float64) - before)
         drawn = np.stack([decode_update(body, total.size, setting.update_format) for body, _ in self._bodies])
         counted, *_ = np.linalg.lstsq(drawn.T.astype(np.float64), total, rcond=None)
         for index, count in enumerate(counted):
@@ -217,12 +233,12 @@ def run(setting: Setting, *, repeats: int, console: Console) -> Result:
         with console.status("making a service"):
             config = make_service(folder, setting.database_url)
             _create_task(config, setting)
-            fleet = Fleet(config, folder, setting.reports)
+            fleet = Fleet(config, folder, setting.cohort)
             service = stack.enter_context(served(config, folder, workers=setting.workers))
         ours = InService(service, fleet, setting)
         on_turn = stack.enter_context(progress(NAME, repeats + 1, console))
         result = compare(NAME, "ms an update", ours, InNumpy(setting), repeats=repeats, on_turn=on_turn)
-        return _detailed(result, setting, service.peak_mb())
+        return _detailed(result, setting, service.peak_mb(), statistics.median(ours.close_ms))
 
 
 def _create_task(config: ServiceConfig, setting: Setting) -> None:
@@ -238,7 +254,7 @@ def _create_task(config: ServiceConfig, setting: Setting) -> None:
     )
 
 
-def _detailed(result: Result, setting: Setting, peak_mb: float) -> Result:
+def _detailed(result: Result, setting: Setting, peak_mb: float, close_ms: float) -> Result:
     """Adds what people ask for: rates, bytes and memory."""
     rates = [1e3 / value for value in result.ours.values]
     body_bytes = len(setting.bodies()[0])
@@ -248,6 +264,7 @@ def _detailed(result: Result, setting: Setting, peak_mb: float) -> Result:
         "quickest_round": round(max(rates), 1),
         "megabytes_a_second": round(body_bytes * 1e-3 / result.value, 1),
         "peak_worker_mb": round(peak_mb, 1),
+        "close_ms": round(close_ms),
         "workers": setting.workers,
         "reports_a_round": setting.reports,
         "connections": setting.connections,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aggregation_service.privacy.grid_noise import (
+    _PIECE,
     MAX_DEVIATION,
     MAX_SIZE,
     MIN_DEVIATION,
@@ -20,6 +21,7 @@ from aggregation_service.privacy.grid_noise import (
     stream_bound,
 )
 from aggregation_service.rounds.accumulator import PartialSum, SumArray, clip_scaled
+from protocol.discrete_gaussian import IntegerArray, RandomBytes
 from protocol.errors import NonFiniteUpdate
 from protocol.keystream import Keystream
 from protocol.rotation import rotate, unrotate
@@ -104,6 +106,23 @@ def test_sums_that_are_not_finite_are_refused(wrong: float) -> None:
 def test_sums_off_the_grid_are_refused(wrong: float) -> None:
     with pytest.raises(SumOffGrid, match=r"a sum must be within 2\^61 steps of 2\^-29 of zero"):
         finest_grid(1.0).to_grid(np.array([wrong]))
+
+
+@pytest.mark.parametrize("size", [0, 1, _PIECE, 3 * _PIECE + 17])
+def test_fresh_noise_is_added_to_every_piece_of_the_rounded_sum(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    grid, total = finest_grid(0.5), np.linspace(-3, 3, size)
+    drawn: list[IntegerArray] = []
+
+    def draw(_self: Grid, length: int, _random_bytes: RandomBytes) -> IntegerArray:
+        drawn.append(np.arange(length) + 1000 * len(drawn))
+        return drawn[-1]
+
+    monkeypatch.setattr(Grid, "draw", draw)
+    before = total.copy()
+    noised = grid.with_fresh_noise(total)
+    expected = grid.to_grid(total) + np.concatenate([np.empty(0, np.int64), *drawn])
+    np.testing.assert_array_equal(noised, grid.from_grid(expected))
+    np.testing.assert_array_equal(total, before)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 30), st.booleans())

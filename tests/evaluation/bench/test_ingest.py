@@ -62,13 +62,13 @@ def test_updates_differ_and_are_not_clipped(updates: list[bytes]) -> None:
 def test_one_update_too_few_is_noticed_through_the_noise(
     monkeypatch: pytest.MonkeyPatch, updates: list[bytes], missing: int
 ) -> None:
-    setting = replace(SETTING, reports=300)
+    setting = replace(SETTING, reports=299)
     sent = [75 - missing, 75, 75, 75]
     total = np.zeros(SHAPE.num_weights)
     for body, count in zip(updates, sent, strict=True):
         total += count * decode_update(body, SHAPE.num_weights, "int16").astype(np.float64)
     total += 0.1 * np.random.default_rng(5).normal(size=total.size)  # z * C
-    after = (total / setting.reports).astype(np.float32)
+    after = (total / setting.cohort).astype(np.float32)
     monkeypatch.setattr(operations, "current_checkpoint", lambda *_: (1, unflatten(after, SHAPE.tensors)))
     side = ingest.InService.__new__(ingest.InService)
     side._setting, side._bodies = setting, [(body, "") for body in updates]
