@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,14 @@ from tokenizer.text import PUNCTUATION
 from tokenizer.vocabulary import NUM_SPECIAL
 
 WORDS = 160
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lays ground (a graph exported, a network pre-trained, in each worker anew) is for CI."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "ground" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 def tiny(**changes: object) -> RehearsalSettings:

@@ -1,4 +1,5 @@
 import random
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,14 @@ from tokenizer.text import PUNCTUATION
 from tokenizer.vocabulary import NUM_SPECIAL
 
 TINY_WORDS = 60
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lays ground (a graph exported, a network pre-trained, in each worker anew) is for CI."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and "ground" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 def made_up_words(count: int) -> list[str]:
