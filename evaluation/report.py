@@ -4,13 +4,13 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from evaluation.metrics import Accuracy
-from evaluation.numbers import gain, human_bytes, number, percent, small
+from evaluation.numbers import human_bytes, number, percent, small
+from evaluation.pages import render, write_both
 from evaluation.plots import PREDICTORS, draw_all
 from evaluation.report_schema import ByPredictor, Report, decode_report, encode_report
 
@@ -39,21 +39,21 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
     """
     payload = encode_report(report)
     page = render_page(decode_report(payload))  # what the page says is what the file says
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, html_path = folder / "report.json", folder / "report.html"
-    json_path.write_bytes(payload)
-    html_path.write_text(page, encoding="utf-8")
-    return json_path, html_path
+    return write_both(folder, "report", payload=payload, page=page)
 
 
 def render_page(report: Report) -> str:
     """The page as one HTML file that asks for nothing from outside."""
-    environment = Environment(
-        loader=PackageLoader("evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    return render(
+        "demo_report.html",
+        report=report,
+        plots=draw_all(report),
+        predictors=PREDICTORS,
+        groups=GROUPS,
+        seed=report.seed,
+        software=report.software,
+        json_name="report.json",
     )
-    environment.filters.update(percent=percent, size=human_bytes, gain=gain, number=number, small=small)
-    template = environment.get_template("demo_report.html")
-    return template.render(report=report, plots=draw_all(report), predictors=PREDICTORS, groups=GROUPS)
 
 
 def print_summary(report: Report, console: Console) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +14,10 @@ from evaluation.audit.outcome import Audit, encode_audit
 from evaluation.audit.plots import draw_canaries, draw_exposures, draw_words
 from evaluation.audit.reconstruction import Reconstruction
 from evaluation.audit.secret_sharer import SecretSharerArm
-from evaluation.numbers import number, percent, small
+from evaluation.numbers import number, percent
+from evaluation.pages import render, write_both
 
-JSON_NAME, HTML_NAME = "audit.json", "audit.html"
+NAME = "audit"
 
 
 class Section(NamedTuple):
@@ -30,22 +30,14 @@ class Section(NamedTuple):
 
 def write_audit(audit: Audit, folder: Path) -> tuple[Path, Path]:
     """Writes `audit.json` and a self-contained `audit.html` into `folder`; returns both paths."""
-    page = render_audit(audit)
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, html_path = folder / JSON_NAME, folder / HTML_NAME
-    json_path.write_bytes(encode_audit(audit))
-    html_path.write_text(page, encoding="utf-8")
-    return json_path, html_path
+    return write_both(folder, NAME, payload=encode_audit(audit), page=render_audit(audit))
 
 
 def render_audit(audit: Audit) -> str:
     """The page as one HTML file that asks for nothing from outside."""
-    environment = Environment(
-        loader=PackageLoader("evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(percent=percent, number=number, small=small)
     words, phrases = audit.reconstruction, audit.secret_sharer
-    return environment.get_template("audit.html").render(
+    return render(
+        "audit.html",
         audit=audit,
         words_table=words and words_section(words),
         words_plot=words and draw_words(words.views),
@@ -54,6 +46,9 @@ def render_audit(audit: Audit) -> str:
         phrases_plot=phrases and draw_exposures(phrases),
         canaries_table=audit.membership and canaries_section(audit.membership),
         canaries_plots=[(arm, draw_canaries(place, arm)) for place, arm in enumerate(audit.membership)],
+        seed=audit.seed,
+        software=audit.software,
+        json_name=f"{NAME}.json",
     )
 
 

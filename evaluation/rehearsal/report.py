@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from evaluation.pages import render, write_both
 from evaluation.plots import draw_lines
 from evaluation.rehearsal.outcome import ArmOutcome, Comparison, Rehearsal, encode_rehearsal
 
-JSON_NAME, HTML_NAME = "rehearsal.json", "rehearsal.html"
+NAME = "rehearsal"
 COLUMNS = ("top-1", "difference", "top-3", "backdoor", "rounds lost", "groups dropped")
 
 
@@ -27,22 +27,23 @@ class Picture(NamedTuple):
 def write_rehearsal(rehearsal: Rehearsal, folder: Path) -> tuple[Path, Path]:
     """Writes `rehearsal.json` and a self-contained `rehearsal.html` into `folder`; returns both paths."""
     page = render_rehearsal(rehearsal)
-    folder.mkdir(parents=True, exist_ok=True)
-    json_path, html_path = folder / JSON_NAME, folder / HTML_NAME
-    json_path.write_bytes(encode_rehearsal(rehearsal))
-    html_path.write_text(page, encoding="utf-8")
-    return json_path, html_path
+    return write_both(folder, NAME, payload=encode_rehearsal(rehearsal), page=page)
 
 
 def render_rehearsal(rehearsal: Rehearsal) -> str:
     """The page as one HTML file that asks for nothing from outside."""
-    environment = Environment(
-        loader=PackageLoader("evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("rehearsal.html")
     before = ("before the first round", _percent(rehearsal.pretrained.top1), "", _percent(rehearsal.pretrained.top3))
     rows = [(*before, "", "", ""), *((arm.name, *cells(rehearsal, arm)) for arm in rehearsal.arms)]
-    return template.render(rehearsal=rehearsal, rows=rows, columns=COLUMNS, pictures=list(_pictures(rehearsal)))
+    return render(
+        "rehearsal.html",
+        rehearsal=rehearsal,
+        rows=rows,
+        columns=COLUMNS,
+        pictures=list(_pictures(rehearsal)),
+        seed=rehearsal.seed,
+        software=rehearsal.software,
+        json_name=f"{NAME}.json",
+    )
 
 
 def print_rehearsal(rehearsal: Rehearsal, console: Console) -> None:
