@@ -26,31 +26,32 @@ class UnknownEvent(Exception):
     """A ledger row that this version cannot read; accounting must stop, for what it cost is not known."""
 
 
-class GaussianSumReleased(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="gaussian_sum_released"
-):
-    """A sum of clipped updates was released with fresh Gaussian noise on it.
+class _Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every event shares: how far one device moved what was released, and the noise on it."""
 
-    With `secure_aggregation`, where updates are rounded, `l2_clip_norm` is a little more than what they are clipped to.
-    """
+    noise_multiplier: NoiseMultiplier
+    l2_clip_norm: Norm
+
+
+class _Release(_Event, frozen=True, kw_only=True):
+    """What every event of a round says of it."""
 
     round_id: Identifier
     model_version: Number
     num_reports: Count
     max_participations: Count
-    noise_multiplier: NoiseMultiplier
-    l2_clip_norm: Norm
+
+
+class GaussianSumReleased(_Release, frozen=True, kw_only=True, tag="gaussian_sum_released"):
+    """A sum of clipped updates was released with fresh Gaussian noise on it.
+
+    With `secure_aggregation`, where updates are rounded, `l2_clip_norm` is a little more than what they are clipped to.
+    """
+
     secure_aggregation: bool = False
 
 
-class CorrelatedSumReleased(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="correlated_sum_released",
-):
+class CorrelatedSumReleased(_Release, frozen=True, kw_only=True, tag="correlated_sum_released"):
     """One step of a stream: a sum of clipped updates with noise that is correlated with that of the steps before.
 
     A stream is a task's steps 0, 1, 2, ...; a step 0 begins another, whose noise has nothing to do with the last one's.
@@ -63,17 +64,11 @@ class CorrelatedSumReleased(
 
     """
 
-    round_id: Identifier
     task_id: Count
-    model_version: Number
     step: Number
     mechanism: Mechanism
-    num_reports: Count
-    max_participations: Count
     stream_participations: Count
     min_separation: Count
-    noise_multiplier: NoiseMultiplier
-    l2_clip_norm: Norm
     secure_aggregation: bool = False
 
     def __post_init__(self) -> None:
@@ -91,49 +86,20 @@ class CorrelatedSumReleased(
             )
 
 
-class ClippingQuantileReleased(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="clipping_quantile_released",
-):
+class ClippingQuantileReleased(_Release, frozen=True, kw_only=True, tag="clipping_quantile_released"):
     """How many devices were within the clipping norm was released, with noise, to choose the next norm by.
 
     One device moves the count by 1/2, where its bit is written as -1/2 or 1/2 (1905.03871, section 3).
     """
 
-    round_id: Identifier
-    model_version: Number
-    num_reports: Count
-    max_participations: Count
-    noise_multiplier: NoiseMultiplier
-    l2_clip_norm: Norm
 
-
-class FederatedMetricsReleased(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="federated_metrics_released",
-):
+class FederatedMetricsReleased(_Release, frozen=True, kw_only=True, tag="federated_metrics_released"):
     """Sums over devices of what they measured were released, as one vector with Gaussian noise on it."""
 
-    round_id: Identifier
-    model_version: Number
     metrics: Annotated[tuple[MetricName, ...], msgspec.Meta(min_length=1, max_length=1024)]
-    num_reports: Count
-    max_participations: Count
-    noise_multiplier: NoiseMultiplier
-    l2_clip_norm: Norm
 
 
-class ReleasesLost(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="releases_lost"
-):
+class ReleasesLost(_Event, frozen=True, kw_only=True, tag="releases_lost"):
     """The books went back to a backup, and sums that were released after it are not in them.
 
     Who took part in those is lost too, so every device is charged for all of them. Fewer than `num_releases` may have
@@ -144,8 +110,6 @@ class ReleasesLost(
 
     num_releases: Count
     after_round: Number
-    noise_multiplier: NoiseMultiplier
-    l2_clip_norm: Norm
     mechanism: Mechanism = Independent()
 
 
