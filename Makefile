@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 WORKERS := $(shell expr $$(nproc) + 1)
 
 help:
-	@echo "make demo       set up, then run the whole loop on real text (about 5 minutes on 2 cores)"
+	@echo "make demo       set up, then run the whole loop on real text (about 6 minutes on 2 cores)"
 	@echo "make test       set up, then run the tests"
 	@echo "make test-slow  set up, then run the tests that take minutes (environments of all roles)"
 	@echo "make test-aarch64  optional: train and test on emulated ARM (10 minutes; docs/aarch64.md)"
