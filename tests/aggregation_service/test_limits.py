@@ -134,7 +134,10 @@ def test_without_its_storage_each_process_counts_for_itself(
         """As Redis' storage is when nobody listens: a subclass, for `limits` wraps errors of classes."""
 
         base_exceptions = OSError
-        incr = get = get_expiry = check = unreachable
+        incr = get = get_expiry = unreachable
+
+        def check(self) -> bool:
+            return False
 
     monkeypatch.setattr(storage, "__class__", Unreachable)
     assert statuses(app, 3) == [404] * 3

@@ -105,6 +105,7 @@ def test_workers_outlive_an_outage_also_those_that_boot_in_it(
         stop(outage)
         os.kill(killed, signal.SIGKILL)
         until(lambda: "database_unreachable" in log.read_text(), log)
+        until(lambda: killed not in service.worker_pids() and len(service.worker_pids()) == 2, log)
         workers = service.worker_pids()
         assert survivor in workers
         for _ in each_alone(service):
