@@ -23,8 +23,8 @@ from protocol.discrete_gaussian import MAX_TERM, RandomBytes, discrete_gaussian,
 from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS, LaneArray, check_lanes
 from protocol.quantisation import Quantiser
 
-MIN_SHARE_SIGMA = Fraction(1, 2)
-"""Narrower shares add up to a lattice that shows, and the theorem does not hold for them."""
+MIN_SHARE_SIGMA = Fraction(3)
+"""From here on a sum of shares protects as the Gaussian does, but for 10^-30 (`aggregation_service.privacy.shares`)."""
 
 _UP = 1 + 2.0**-50  # the rounding of a formula's own operations
 _CHUNK_LENGTH = 1 << 16  # coordinates at a time: a device never holds all noise as int64
@@ -37,7 +37,7 @@ class NoiseTarget:
     Attributes:
       noise_multiplier: z > 0: the deviation of the honest shares' sum over the sensitivity sqrt(K) of the integers.
       max_cohort: the most members of a group, who all add a share.
-      num_honest: shares that are counted on, 1 to `max_cohort`: `honest_survivors` of the smallest group.
+      num_honest: shares that are counted on, 1 to `max_cohort`: `least_honest_survivors` of all sizes of a group.
       vector_length: d >= 1, the number of weights.
       overflow_chance: that any coordinate of a sum wraps around; in (0, 1).
 
@@ -78,14 +78,21 @@ class SharedNoise:
     sigma: Fraction
     num_honest: int
 
+    def deviation(self, num_shares: int) -> float:
+        """Of each coordinate of a decoded sum that holds so many shares, in units of weight change."""
+        return math.sqrt(num_shares) * float(self.sigma) / self.quantiser.scale
 
-def honest_survivors(num_members: int, *, adversary_fraction: float, dropout_fraction: float) -> int:
-    """How many members of a group are honest and stay, at least, under the assumptions that sized its graph.
+
+def honest_survivors(
+    num_members: int, *, adversary_fraction: float, dropout_fraction: float, min_members: int = 1
+) -> int:
+    """How many members of a group are honest and in its sum, at least, under the assumptions that sized its graph.
 
     Args:
       num_members: n, >= 1.
       adversary_fraction: of the members, who side with the service; their number is rounded up.
       dropout_fraction: of the members, who drop out; their number is rounded up. With more the group has no sum.
+      min_members: fewest members of any sum; with fewer the group has none either.
 
     Guarantees:
       Fractions mean the decimals that they are written as.
@@ -97,11 +104,35 @@ def honest_survivors(num_members: int, *, adversary_fraction: float, dropout_fra
     for name, fraction in (("adversary_fraction", adversary_fraction), ("dropout_fraction", dropout_fraction)):
         if not 0 <= fraction < 1:
             raise ValueError(f"{name} must be in [0, 1), got {fraction}")
-    lost = (math.ceil(Fraction(str(fraction)) * num_members) for fraction in (adversary_fraction, dropout_fraction))
-    left = num_members - sum(lost)
-    if left < 1:
+    corrupt, dropped = (
+        math.ceil(Fraction(str(fraction)) * num_members) for fraction in (adversary_fraction, dropout_fraction)
+    )
+    left = max(num_members - dropped, min_members) - corrupt
+    if not corrupt < num_members or left < 1:
         raise ValueError(f"num_members must leave an honest member that stays, got {num_members}")
     return left
+
+
+def least_honest_survivors(
+    min_members: int, max_members: int, *, adversary_fraction: float, dropout_fraction: float
+) -> int:
+    """The least of `honest_survivors` over all sizes of a group: one more member may be rounded up to two lost ones.
+
+    Raises:
+      ValueError: as there, or no size is between `min_members` and `max_members`.
+
+    """
+    if not 1 <= min_members <= max_members:
+        raise ValueError(f"min_members must be 1 to max_members, {max_members}, got {min_members}")
+    return min(
+        honest_survivors(
+            num_members,
+            adversary_fraction=adversary_fraction,
+            dropout_fraction=dropout_fraction,
+            min_members=min_members,
+        )
+        for num_members in range(min_members, max_members + 1)
+    )
 
 
 def share_sigma(noise_deviation: float, num_honest: int) -> Fraction:
@@ -165,6 +196,29 @@ def noise_room(target: NoiseTarget, sigma: Fraction) -> int:
     """
     exponent = math.log(2 * target.vector_length) - math.log(target.overflow_chance)
     return math.ceil(float(sigma) * math.sqrt(2 * target.max_cohort * exponent) * _UP)
+
+
+def largest_norm(shared: SharedNoise, num_shares: int, chance: float = 2.0**-40) -> float:
+    """The L2 norm that a decoded sum of honest members exceeds with a chance of `chance` at most.
+
+    Args:
+      shared: what the group agreed on.
+      num_shares: members in the sum, each with an update and a share, >= 1.
+      chance: in (0, 1).
+
+    Returns:
+      In units of weight change. With X the most that updates add up to, v = n sigma^2 and t = ln(2 / chance):
+      sqrt(X^2 + 2 X sqrt(2 v t) + v (d + 2 sqrt(d t) + 2 t)).
+
+    Source: Hsu, Kakade, Zhang 2012, arXiv 1110.2842, theorem 2.1, for the noise's own norm; half of the chance is its,
+      half that of its component along the updates, sub-Gaussian of the same proxy v.
+
+    """
+    updates = num_shares * math.sqrt(shared.quantiser.squared_bound)
+    proxy, tail = num_shares * float(shared.sigma) ** 2, math.log(2) - math.log(chance)
+    length = shared.quantiser.vector_length
+    noise = proxy * (length + 2 * math.sqrt(length * tail) + 2 * tail)
+    return math.sqrt(updates**2 + 2 * updates * math.sqrt(2 * proxy * tail) + noise) / shared.quantiser.scale * _UP
 
 
 def shared_noise(target: NoiseTarget, *, l2_clip_norm: float, value_bits: int) -> SharedNoise:

@@ -4,11 +4,13 @@ What changes privacy (`PrivacyParameters`) stands apart from what changes only l
 """
 
 import math
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import msgspec
 
 from protocol.decoding import decode_json
+from protocol.distributed_noise import NoiseTarget, SharedNoise, least_honest_survivors, shared_noise
 from protocol.errors import MalformedMessage
 from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS
 from protocol.quantisation import Quantiser
@@ -75,6 +77,8 @@ class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     minimum_separation_s: Annotated[float, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
     promise: PrivacyPromise | None = None
     """None: no bound. Then it is not written, so that plans from before there were promises keep their hash."""
+    noise_by: Literal["service", "devices"] = "service"
+    """Who adds the noise. Devices do it in shares, before they mask; `noise_multiplier` is then of each group's sum."""
 
 
 class SecureAggregationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,6 +136,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def quantiser(self) -> Quantiser | None:
         """How updates become integers; None where they are reported plain."""
         secure = self.secure_aggregation
+        if (shared := self.shared_noise) is not None:
+            return shared.quantiser
         if secure is None:
             return None
         return Quantiser(
@@ -142,9 +148,55 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
 
     @property
+    def shared_noise(self) -> SharedNoise | None:
+        """What the devices of a group add noise by; None where the service adds it.
+
+        Raises:
+          ValueError: devices cannot make such noise in this plan; no plan that was made lets that happen.
+
+        """
+        secure, privacy = self.secure_aggregation, self.privacy
+        if privacy.noise_by == "service":
+            return None
+        if secure is None:
+            raise ValueError("secure_aggregation must be there for noise by devices: a share alone hides too little")
+        if secure.mode != "malicious":
+            raise ValueError(f"mode must be malicious for noise by devices, which trusts no service, got {secure.mode}")
+        return _shared_noise(secure, privacy.noise_multiplier, privacy.l2_clip_norm, self.update_size)
+
+    @property
     def l2_sensitivity(self) -> float:
         """How far one device moves the sum in L2 norm at most: the clipping norm, or a little more after rounding."""
         return self.privacy.l2_clip_norm if self.quantiser is None else self.quantiser.l2_bound
+
+
+def noise_target(secure: SecureAggregationParameters, noise_multiplier: float, vector_length: int) -> NoiseTarget:
+    """How much noise devices make in such groups: each group by itself, as the service sees each group's sum.
+
+    Raises:
+      ValueError: no noise, or groups that may have no honest member left.
+
+    """
+    honest = least_honest_survivors(
+        secure.min_members,
+        secure.max_members,
+        adversary_fraction=secure.adversary_fraction,
+        dropout_fraction=secure.dropout_fraction,
+    )
+    return NoiseTarget(
+        noise_multiplier=noise_multiplier,
+        max_cohort=secure.max_members,
+        num_honest=honest,
+        vector_length=vector_length,
+    )
+
+
+@lru_cache(maxsize=64)
+def _shared_noise(
+    secure: SecureAggregationParameters, noise_multiplier: float, l2_clip_norm: float, vector_length: int
+) -> SharedNoise:
+    target = noise_target(secure, noise_multiplier, vector_length)
+    return shared_noise(target, l2_clip_norm=l2_clip_norm, value_bits=secure.value_bits)
 
 
 def encode_plan(plan: Plan) -> bytes:

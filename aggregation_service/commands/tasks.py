@@ -11,7 +11,12 @@ from aggregation_service import operations
 from aggregation_service.commands.mechanism_options import explain, mechanism_options, take_mechanism
 from aggregation_service.commands.shared import FILE, clear_errors, config_option
 from aggregation_service.config import load_config
-from aggregation_service.operations.aggregation import with_plain_updates, with_secure_aggregation
+from aggregation_service.operations.aggregation import (
+    with_noise_by_devices,
+    with_noise_by_service,
+    with_plain_updates,
+    with_secure_aggregation,
+)
 from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum, ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
@@ -52,6 +57,12 @@ def task() -> None:
     help="Whether the service learns sums only. Without either: as the plan says, or if it can be.",
 )
 @click.option(
+    "--noise-by",
+    type=click.Choice(["service", "devices"]),
+    help="Who adds the noise; without: as the plan says. Devices add it in shares, so that nobody must trust the "
+    "service for it: each group's sum has the plan's noise by itself, so k groups have sqrt(k) times as much together.",
+)
+@click.option(
     "--combine",
     type=click.Choice(list(_RULES)),
     default="mean",
@@ -86,6 +97,7 @@ def task_create(
     trim: float | None,
     server_optimizer: str,
     secure: bool | None,
+    noise_by: str | None,
     **settings: Any,
 ) -> None:
     """Give a population something to train; the task before ends, and its open round is abandoned.
@@ -98,6 +110,8 @@ def task_create(
           --checkpoint weights.safetensors --minimum-reports 80
       keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
           --minimum-reports 5000 --mechanism buffered --planned-rounds 2000 --separation-rounds 342
+      keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
+          --minimum-reports 90 --noise-by devices
     """
     with clear_errors():
         plan = _read_plan(plan_path)
@@ -105,7 +119,7 @@ def task_create(
         of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
         chosen = take_mechanism(settings)
         parameters = RoundParameters(**settings, **chosen.settings, combining=_make_rule(combine, trim))
-        plan = _choose_aggregation(plan, parameters, secure=secure)
+        plan = _choose_aggregation(plan, parameters, secure=secure, noise_by=noise_by)
         version = operations.create_task(
             load_config(config_path),
             population=population_name,
@@ -138,8 +152,17 @@ def task_end(*, population_name: str, config_path: Path) -> None:
     click.echo(f"task {task_id} of {population_name} has ended")
 
 
-def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool | None) -> Plan:
-    """Secure aggregation is the default; who does not ask for it has plain updates where cohorts are too small."""
+def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool | None, noise_by: str | None) -> Plan:
+    """Secure aggregation is the default; who does not ask for it has plain updates where cohorts are too small.
+
+    Noise by devices is nobody's default, and has no other way.
+    """
+    if noise_by == "service":
+        plan = with_noise_by_service(plan)
+    if noise_by == "devices" or plan.privacy.noise_by == "devices":
+        if secure is False:
+            raise click.UsageError("--plain-updates do not go with noise by devices: a share alone hides too little")
+        return with_noise_by_devices(plan, parameters)
     if secure is False:
         return with_plain_updates(plan)
     try:
@@ -156,7 +179,10 @@ def _describe(plan: Plan, rule: Combining) -> str:
     if secure is None:
         return "with plain updates" if isinstance(rule, Mean) else f"with plain updates, by their {rule.name}"
     members = f"{secure.min_members} to {secure.max_members} devices"
-    return f"with secure aggregation in groups of {members}, {secure.value_bits} bits a value"
+    told = f"with secure aggregation in groups of {members}, {secure.value_bits} bits a value"
+    if (shared := plan.shared_noise) is None:
+        return told
+    return f"{told}, noise by devices, of whom {shared.num_honest} a group are counted on"
 
 
 def _make_rule(kind: str, trim: float | None) -> Combining:

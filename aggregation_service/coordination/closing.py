@@ -91,9 +91,12 @@ def _released(
 ) -> SumArray:
     """The noised sum of all reports, or what a rule made of them, once the books say that it is released.
 
-    The sum without noise, and the stream's memory, are gone when this returns: room for the next step.
+    The sum without noise, and the stream's memory, are gone when this returns: room for the next step. Sums with noise
+    by devices were booked group by group, before they were opened (`secure.booking`), and are released as they are.
     """
     task, rule = record.task, rule_of(record.task)
+    if task.plan.shared_noise is not None:
+        return _sum(database, record, key)
     if isinstance(rule, Mean):
         noised = add_noise(database, task, _sum(database, record, key), signer.key, random_bytes)
     else:

@@ -66,7 +66,9 @@ class Leader:
         self._leadership = leadership
         self._ingest = ingest
         self._settings = settings
-        self._groups = GroupLeader(database, clock, self._coordinating, background)
+        self._groups = GroupLeader(
+            database, clock, self._coordinating, background, privacy_delta=settings.privacy_delta
+        )
         self._lock = threading.RLock()
         self._keys: dict[str, RoundKey] = {}  # by population, which has one open round
 

@@ -14,7 +14,14 @@ from sqlalchemy import Connection
 
 from aggregation_service.coordination.sealed_states import open_state, seal_state
 from aggregation_service.coordination.sealing import NotSealed
-from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.coordination.shares import shares_event
+from aggregation_service.privacy.ledger import (
+    CorrelatedSumReleased,
+    GaussianSumReleased,
+    LedgerEvent,
+    ReleasesLost,
+    SumReleased,
+)
 from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.privacy.mechanisms.streams import NoiseStream, WrongState
 from aggregation_service.privacy.sum_noise import SumNoise, sum_noise
@@ -25,8 +32,6 @@ from aggregation_service.storage.models import Task
 from aggregation_service.storage.noise_streams import mechanism_of
 from aggregation_service.storage.rounds import RoundRecord
 from protocol.discrete_gaussian import RandomBytes
-
-SumReleased = GaussianSumReleased | CorrelatedSumReleased
 
 
 class BrokenStream(Exception):
@@ -136,6 +141,10 @@ def costliest_release(
       The event that will be booked costs no more, as long as `may_take_part` decides who is selected.
 
     """
+    shared = task.plan.shared_noise
+    if shared is not None:
+        facts = Facts("0" * 32, 0, shared.num_honest, participations)
+        return shares_event(shared, **facts._asdict())
     noise = sum_noise(task.plan, task.parameters)
     facts = Facts("0" * 32, 0, 1, participations)  # of no round: nothing of this event is stored
     if noise.grid is None or isinstance(mechanism_of(task), Independent):

@@ -1,11 +1,25 @@
 """How a task's updates are summed: secure aggregation where cohorts are large enough, what that takes, and noise."""
 
+import math
+
 import msgspec
 
+from aggregation_service.coordination.shares import shares_event
 from aggregation_service.operations.shared import OperationError
+from aggregation_service.privacy.ledger import UnknownEvent, encode_event
 from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.parameters import RoundParameters
-from protocol.plan import Plan, SecureAggregationParameters, decode_plan, encode_plan
+from protocol.distributed_noise import value_bits_needed
+from protocol.errors import MalformedMessage
+from protocol.lanes import MAX_VALUE_BITS
+from protocol.plan import (
+    Plan,
+    PrivacyParameters,
+    SecureAggregationParameters,
+    decode_plan,
+    encode_plan,
+    noise_target,
+)
 from protocol.secure_aggregation.sizing import NoSafeGraph, size_group
 
 MAX_MEMBERS = 128
@@ -31,16 +45,45 @@ def with_secure_aggregation(plan: Plan, parameters: RoundParameters) -> Plan:
     """
     if plan.secure_aggregation is not None:
         return plan
-    largest = min(parameters.cohort_size(plan.privacy.report_goal), MAX_MEMBERS)
-    smallest = next((size for size in range(max(2, largest // 4), largest + 1) if _has_safe_graph(size)), None)
-    if smallest is None:
-        raise OperationError(f"a cohort of {largest} devices is too small for secure aggregation")
+    smallest, largest = _group_sizes(plan, parameters, least_share=1 / 4)
     for bits in _BITS:
         secure = SecureAggregationParameters(value_bits=bits, min_members=smallest, max_members=largest)
         chosen = _replaced(plan, secure)
         if chosen.quantiser is not None and chosen.quantiser.largest_value >= _LEAST_LARGEST_VALUE:
             return chosen
     raise OperationError(f"no number of bits is enough for groups of {largest} devices")
+
+
+def with_noise_by_devices(plan: Plan, parameters: RoundParameters) -> Plan:
+    """A plan whose noise its devices add, in shares, under secure aggregation; one that says how stays as it is.
+
+    Groups have up to `MAX_MEMBERS` members, or the cohort, and three quarters of that at least, if such a group has a
+    safe graph: each share is as large as the smallest group needs, so that full groups have more noise than that.
+    Values have the fewest bits with which rounding raises the sensitivity by no more than 2 %.
+
+    Raises:
+      OperationError: the plan has no noise, the cohort is too small for any safe graph, or no number of bits is enough.
+      MalformedMessage: the plan says how updates are summed, and that leaves no room for the noise.
+
+    """
+    privacy = msgspec.structs.replace(plan.privacy, noise_by="devices")
+    if privacy.noise_multiplier == 0:
+        raise OperationError("noise_multiplier must be > 0 for noise by devices, got 0")
+    secure = plan.secure_aggregation
+    if secure is None:
+        smallest, largest = _group_sizes(plan, parameters, least_share=3 / 4)
+        secure = SecureAggregationParameters(value_bits=MAX_VALUE_BITS, min_members=smallest, max_members=largest)
+        try:
+            bits = value_bits_needed(noise_target(secure, privacy.noise_multiplier, plan.update_size))
+        except ValueError as error:
+            raise OperationError(f"devices cannot make the plan's noise: {error}") from None
+        secure = msgspec.structs.replace(secure, value_bits=bits)
+    return _replaced(plan, secure, privacy)
+
+
+def with_noise_by_service(plan: Plan) -> Plan:
+    """A plan whose noise the service adds."""
+    return _replaced(plan, plan.secure_aggregation, msgspec.structs.replace(plan.privacy, noise_by="service"))
 
 
 def with_plain_updates(plan: Plan) -> Plan:
@@ -77,12 +120,19 @@ def require_noise(plan: Plan, parameters: RoundParameters) -> None:
     """Checks that the noise which a plan asks for can be made.
 
     Raises:
-      OperationError: it is too little or too much for any grid, or there are too many weights or reports.
+      OperationError: it is too little or too much for any grid, or there are too many weights or reports; or the ledger
+        could not hold what devices make.
 
     """
     try:
-        sum_noise(plan, parameters)
-    except ValueError as error:
+        if (shared := plan.shared_noise) is None:
+            sum_noise(plan, parameters)
+        else:
+            event = shares_event(
+                shared, round_id="0" * 32, model_version=0, num_reports=shared.num_honest, max_participations=1
+            )
+            encode_event(event)
+    except (ValueError, UnknownEvent) as error:
         raise OperationError(f"the plan's noise cannot be made: {error}") from None
 
 
@@ -100,8 +150,22 @@ def _has_safe_graph(size: int, secure: SecureAggregationParameters | None = None
     return True
 
 
-def _replaced(plan: Plan, secure: SecureAggregationParameters | None) -> Plan:
+def _group_sizes(plan: Plan, parameters: RoundParameters, *, least_share: float) -> tuple[int, int]:
+    """Of a group: the fewest members, that share of the most or the next more that have a safe graph; and the most."""
+    largest = min(parameters.cohort_size(plan.privacy.report_goal), MAX_MEMBERS)
+    sizes = range(max(2, math.floor(largest * least_share)), largest + 1)
+    smallest = next((size for size in sizes if _has_safe_graph(size)), None)
+    if smallest is None:
+        raise OperationError(f"a cohort of {largest} devices is too small for secure aggregation")
+    return smallest, largest
+
+
+def _replaced(plan: Plan, secure: SecureAggregationParameters | None, privacy: PrivacyParameters | None = None) -> Plan:
     """Checked against the devices' bounds by reading it as they do."""
     update_format = plan.update_format if secure is None else "float32"
-    changed = msgspec.structs.replace(plan, secure_aggregation=secure, update_format=update_format)
-    return decode_plan(encode_plan(changed))
+    values = msgspec.structs.asdict(plan)
+    values |= {"secure_aggregation": secure, "update_format": update_format, "privacy": privacy or plan.privacy}
+    try:
+        return decode_plan(encode_plan(Plan(**values)))
+    except ValueError as error:
+        raise MalformedMessage(f"the plan contradicts itself: {error}") from None

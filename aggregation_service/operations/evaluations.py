@@ -143,6 +143,7 @@ def require_no_evaluation(connection: Connection, population: str) -> None:
 
 def _plan(training: Plan, settings: EvaluationSettings) -> Plan:
     """The training plan, for an evaluation. Checked against the devices' bounds by reading it as they do."""
+    training = for_evaluation(training)  # at once: noise by devices may need all the bits that there are
     privacy = training.privacy
     given = {name: getattr(settings, name, None) for name in PrivacyParameters.__struct_fields__}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -152,7 +153,7 @@ def _plan(training: Plan, settings: EvaluationSettings) -> Plan:
         update_format="float32",
         privacy=msgspec.structs.replace(privacy, **changes),
     )
-    return for_evaluation(decode_plan(encode_plan(plan)))
+    return decode_plan(encode_plan(plan))
 
 
 def _check_version(connection: Connection, training: models.Task, version: int) -> None:

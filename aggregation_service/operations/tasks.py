@@ -214,4 +214,8 @@ def _check_noise(parameters: RoundParameters, plan: Plan) -> None:
             raise OperationError("noise_multiplier must be > 0 for correlated noise, got 0")
         if plan.kind != "training":
             raise OperationError(f"kind must be training for correlated noise, got {plan.kind}")
+        if plan.privacy.noise_by == "devices":
+            raise OperationError(
+                "noise_by must be service for correlated noise: devices know of no noise but their own"
+            )
     require_noise(plan, parameters)

@@ -1,7 +1,8 @@
 """From ledger to charges: the Gaussian mechanisms that one device's log may have been through.
 
-All that is released is Gaussian, alone or in a stream, so one list of charges holds what any accountant needs. The
-device charged may not exist: it took part as often as any did in each kind of release, where noise was least.
+All that is released is Gaussian, alone or in a stream, or as good as that (`shares`), so one list of charges holds what
+any accountant needs. The device charged may not exist: it took part as often as any did in each kind of release, where
+noise was least.
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from aggregation_service.privacy.ledger import (
     ClippingQuantileReleased,
     CorrelatedSumReleased,
+    DistributedSumReleased,
     FederatedMetricsReleased,
     GaussianSumReleased,
     LedgerEvent,
@@ -24,6 +26,10 @@ from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 
 _WITHOUT_NOISE = 1e-6
 """Noise multipliers below are told as none: ε would be above 10^11, and float64 loses it near 10^-150."""
+
+
+FreshSum = GaussianSumReleased | DistributedSumReleased | ReleasesLost
+"""What may be accounted by itself; of what was lost, that which was not of a stream."""
 
 
 class UnaccountableLedger(UnknownEvent):
@@ -49,14 +55,15 @@ def charges(events: Iterable[LedgerEvent]) -> tuple[Charge, ...]:
 
     Guarantees:
       Never less than any device that the events can be about: their composition bounds that of its releases, whichever
-      rounds it was in. A round is taken to have released one sum at most, as a device's report is in one.
+      rounds it was in. A device's report is in one sum of a round at most: where devices make the noise a round has a
+      sum for each group, and a device is in one group.
 
     Raises:
       UnaccountableLedger: a stream's steps or mechanism are not those of one stream, or it is too long.
 
     """
     events = list(events)
-    fresh = [each for each in events if isinstance(each, GaussianSumReleased | ReleasesLost) and _was_fresh(each)]
+    fresh = [each for each in events if isinstance(each, FreshSum) and _was_fresh(each)]
     quantiles = [each for each in events if isinstance(each, ClippingQuantileReleased)]
     metrics = [each for each in events if isinstance(each, FederatedMetricsReleased)]
     found = [_charge_sums(fresh), *_charge_streams(events), _charge_extras(quantiles), _charge_extras(metrics)]
@@ -95,11 +102,11 @@ def effective_multiplier(charged: Iterable[Charge]) -> float:
     return effective if effective >= _WITHOUT_NOISE else 0.0
 
 
-def _was_fresh(event: GaussianSumReleased | ReleasesLost) -> bool:
-    return isinstance(event, GaussianSumReleased) or isinstance(event.mechanism, Independent)
+def _was_fresh(event: FreshSum) -> bool:
+    return not isinstance(event, ReleasesLost) or isinstance(event.mechanism, Independent)
 
 
-def _charge_sums(events: Sequence[GaussianSumReleased | ReleasesLost]) -> Charge | None:
+def _charge_sums(events: Sequence[FreshSum]) -> Charge | None:
     if not events:
         return None
     return Charge(min(event.noise_multiplier for event in events), most_participations(events))

@@ -8,13 +8,16 @@ import msgspec
 from aggregation_service.privacy.ledger import (
     ClippingQuantileReleased,
     CorrelatedSumReleased,
+    DistributedSumReleased,
     FederatedMetricsReleased,
     GaussianSumReleased,
     LedgerEvent,
     ReleasesLost,
+    SumReleased,
 )
 from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
+from aggregation_service.privacy.shares import SumOfShares
 
 ReleaseKind = Literal["model", "evaluation", "clipping_quantile", "metrics", "lost"]
 
@@ -28,6 +31,8 @@ class RoundFacts(NamedTuple):
       l2_sensitivity: how far one report moves the sum in real numbers, `Plan.l2_sensitivity`.
       separation_rounds: of a correlated mechanism: the fewest steps between two reports of a device, as enforced.
       participation_limit: likewise the most reports of a device in the stream; 0 for no limit.
+      adversary_fraction: under secure aggregation, of a group's members, who are assumed to side with the service.
+      dropout_fraction: likewise, who may drop out.
 
     """
 
@@ -36,6 +41,8 @@ class RoundFacts(NamedTuple):
     l2_sensitivity: float
     separation_rounds: int = 1
     participation_limit: int = 0
+    adversary_fraction: float = 0.0
+    dropout_fraction: float = 0.0
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +56,30 @@ class Released(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     noise_multiplier: float
     l2_clip_norm: float
     metrics: tuple[str, ...] = ()
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sums of groups whose noise their devices added, of the same quantisation and share.
+
+    Attributes:
+      sums: that the service could open, each of one group.
+      sigma: deviation of one device's share, in integers.
+      num_shares: honest shares that are counted on in each sum; those that came besides only add to the noise.
+      least_reports: fewest devices in any of the sums.
+      squared_bound: one device's integers add up to at most this when squared, so that the noise multiplier is
+        sqrt((num_shares sigma^2 - 9) / squared_bound).
+      adversary_fraction: of a group, assumed to side with the service, so that their shares are not counted.
+      dropout_fraction: of a group, assumed to drop out; with more there is no sum.
+
+    """
+
+    sums: int
+    sigma: float
+    num_shares: int
+    least_reports: int
+    squared_bound: int
+    adversary_fraction: float
+    dropout_fraction: float
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,10 +132,34 @@ def list_released(events: Sequence[LedgerEvent], rounds: Mapping[str, RoundFacts
     return tuple(_released(kind, found) for kind, found in kinds.items())
 
 
-def list_mechanisms(events: Iterable[LedgerEvent]) -> Iterator[Mechanism]:
+def list_shares(events: Iterable[LedgerEvent], rounds: Mapping[str, RoundFacts]) -> tuple[Shares, ...]:
+    """The sums with noise by devices, those with the same shares together, in the order of their first."""
+    alike: dict[tuple[SumOfShares, float, float], list[DistributedSumReleased]] = {}
+    for event in events:
+        if isinstance(event, DistributedSumReleased):
+            facts = rounds.get(event.round_id)
+            assumed = (facts.adversary_fraction, facts.dropout_fraction) if facts else (0.0, 0.0)
+            alike.setdefault((event.shares, *assumed), []).append(event)
+    return tuple(
+        Shares(
+            sums=len(found),
+            sigma=float(shares.sigma),
+            num_shares=shares.num_shares,
+            least_reports=min(event.num_reports for event in found),
+            squared_bound=shares.squared_bound,
+            adversary_fraction=adversaries,
+            dropout_fraction=dropouts,
+        )
+        for (shares, adversaries, dropouts), found in alike.items()
+    )
+
+
+def list_mechanisms(events: Iterable[LedgerEvent]) -> Iterator[Mechanism | SumOfShares]:
     """What made the noise of each sum."""
     for event in events:
-        if isinstance(event, GaussianSumReleased):
+        if isinstance(event, DistributedSumReleased):
+            yield event.shares
+        elif isinstance(event, GaussianSumReleased):
             yield Independent()
         elif isinstance(event, CorrelatedSumReleased | ReleasesLost):
             yield event.mechanism
@@ -137,8 +192,8 @@ def count_noised(events: Iterable[LedgerEvent], rounds: Mapping[str, RoundFacts]
     return floating, noised
 
 
-def _is_on_grid(event: GaussianSumReleased | CorrelatedSumReleased, rounds: Mapping[str, RoundFacts]) -> bool:
-    if isinstance(event, CorrelatedSumReleased):
+def _is_on_grid(event: SumReleased, rounds: Mapping[str, RoundFacts]) -> bool:
+    if isinstance(event, CorrelatedSumReleased | DistributedSumReleased):
         return True
     facts = rounds.get(event.round_id)
     return facts is not None and event.l2_clip_norm > facts.l2_sensitivity

@@ -7,11 +7,14 @@ and `noise_multiplier` the noise's standard deviation in that unit. `max_partici
 population, the reports accepted so far, this round's included.
 """
 
+from fractions import Fraction
 from typing import Annotated
 
 import msgspec
 
 from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
+from aggregation_service.privacy.shares import SumOfShares
+from protocol.discrete_gaussian import MAX_TERM
 from protocol.messages import Identifier
 
 # Far above what any plan may say, and far below where float64 would lose a count or square a number to infinity.
@@ -19,6 +22,7 @@ Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 53)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 NoiseMultiplier = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Norm = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+Term = Annotated[int, msgspec.Meta(ge=1, le=MAX_TERM)]
 MetricName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
 
 
@@ -86,6 +90,49 @@ class CorrelatedSumReleased(_Release, frozen=True, kw_only=True, tag="correlated
             )
 
 
+class DistributedSumReleased(_Release, frozen=True, kw_only=True, tag="distributed_sum_released"):
+    """A group's sum was opened to the service, with noise of which every device in it had added a share.
+
+    Committed before the group's members are asked for what opens it. So a round has one for each of its groups, also
+    for those that failed afterwards, and `num_reports` and `max_participations` count their members.
+
+    `sigma_numerator / sigma_denominator` is the deviation of a share in integers; `num_shares` are counted on, of the
+    `num_reports` in the sum; one device's integers add up to `squared_bound` at most when squared.
+
+    Raises:
+      ValueError: fewer reports than shares that are counted on, or a `noise_multiplier` above what shares make.
+
+    """
+
+    sigma_numerator: Term
+    sigma_denominator: Term
+    num_shares: Annotated[int, msgspec.Meta(ge=1, le=4096)]
+    squared_bound: Annotated[int, msgspec.Meta(ge=1, le=1 << 62)]
+    vector_length: Annotated[int, msgspec.Meta(ge=1, le=1 << 25)]
+
+    def __post_init__(self) -> None:
+        if self.num_reports < self.num_shares:
+            raise ValueError(f"num_reports must be >= num_shares, {self.num_shares}, got {self.num_reports}")
+        made = self.shares.gaussian_multiplier
+        if self.noise_multiplier > made * (1 + 1e-12):  # another machine's square root may end otherwise
+            raise ValueError(f"noise_multiplier must be <= {made}, which the shares make, got {self.noise_multiplier}")
+
+    @property
+    def shares(self) -> SumOfShares:
+        """The sum, as its guarantee has it."""
+        return SumOfShares(
+            sigma=Fraction(self.sigma_numerator, self.sigma_denominator),
+            num_shares=self.num_shares,
+            squared_bound=self.squared_bound,
+            vector_length=self.vector_length,
+        )
+
+    @property
+    def secure_aggregation(self) -> bool:
+        """A share of noise hides too little to be sent by itself."""
+        return True
+
+
 class ClippingQuantileReleased(_Release, frozen=True, kw_only=True, tag="clipping_quantile_released"):
     """How many devices were within the clipping norm was released, with noise, to choose the next norm by.
 
@@ -113,7 +160,10 @@ class ReleasesLost(_Event, frozen=True, kw_only=True, tag="releases_lost"):
     mechanism: Mechanism = Independent()
 
 
-RoundEvent = GaussianSumReleased | CorrelatedSumReleased | ClippingQuantileReleased | FederatedMetricsReleased
+SumReleased = GaussianSumReleased | CorrelatedSumReleased | DistributedSumReleased
+"""A sum of clipped updates, by whatever noise."""
+
+RoundEvent = SumReleased | ClippingQuantileReleased | FederatedMetricsReleased
 """What a round released."""
 
 LedgerEvent = RoundEvent | ReleasesLost

@@ -16,14 +16,16 @@ from aggregation_service.privacy.charges import Charge
 from aggregation_service.privacy.disclosures import (
     Released,
     RoundFacts,
+    Shares,
     Stream,
     count_noised,
     list_mechanisms,
     list_plans,
     list_released,
+    list_shares,
     list_streams,
 )
-from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent
+from aggregation_service.privacy.ledger import DistributedSumReleased, LedgerEvent, SumReleased
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 
 
@@ -72,7 +74,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
       l2_clip_norm: the largest norm that one report can have had.
       minimum_separation_s: how long a device stays away after it was selected, in seconds.
       report_goal: what noised sums are divided by.
-      cohort_sizes: reports in each sum, oldest first, evaluations included.
+      cohort_sizes: reports in each sum, oldest first, evaluations included; where devices make the noise a sum is that
+        of one group.
       max_participations: most reports of one device in all rounds, and all that were lost with a backup.
       epsilon: of (epsilon, delta)-differential privacy, for the device that took part most often.
       delta: at which `epsilon` is told.
@@ -82,6 +85,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
       noise: how noise was drawn.
       secure_aggregation: whether every release was a sum that came by secure aggregation.
       streams: of correlated noise.
+      shares: of noise that devices added.
       released: everything that was computed from device data and released, evaluations included.
       plan_sha256: of the plans of all rounds in it, oldest first.
       ledger_head: hash of the ledger's newest row when this was written: it covers all that the statement is about.
@@ -106,6 +110,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     noise: str = ""
     secure_aggregation: bool = False
     streams: tuple[Stream, ...] = ()
+    shares: tuple[Shares, ...] = ()
     released: tuple[Released, ...] = ()
     plan_sha256: tuple[str, ...] = ()
     ledger_head: str = ""
@@ -117,7 +122,8 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         The noise's standard deviation on the average is z·C / report_goal. A cohort of m devices with that same
         deviation has m / report_goal times the noise on its sum: that is the factor by which z grows. A device that
         took part stays away until the others had their turn, so it takes part once in population / cohort rounds.
-        Where noise was correlated, that of the newest stream is assumed for all rounds.
+        Where noise was correlated, that of the newest stream is assumed for all rounds. Where devices made it, larger
+        cohorts are more groups of the same size, and the noise on each group's sum stays what it is.
 
         Raises:
           ValueError: not 1 <= cohort <= population, or rounds < 1, or nothing was trained, so that there is no noise;
@@ -132,7 +138,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError(f"rounds must be >= 1, got {rounds}")
         separation = population // cohort
         participations = math.ceil(rounds / separation)
-        noise_multiplier = self.noise_multiplier * cohort / self.report_goal
+        noise_multiplier = self.noise_multiplier * (1 if self.shares else cohort / self.report_goal)
         spent = spent_on_charges([self._charge(noise_multiplier, rounds, separation, participations)], delta)
         return Scale(
             cohort=cohort,
@@ -176,12 +182,13 @@ def make_statement(
     if not events:
         raise ValueError("a privacy statement needs at least one ledger event, got none")
     spent = spent_on_worst_device(events, delta)
-    sums = [event for event in events if isinstance(event, GaussianSumReleased | CorrelatedSumReleased)]
+    sums = [event for event in events if isinstance(event, SumReleased)]
     is_secure = len(sums) == len(events) and all(event.secure_aggregation for event in sums)
-    streams = list_streams(events, circumstances.rounds)
+    is_distributed = all(isinstance(event, DistributedSumReleased) for event in events)
+    streams, shares = list_streams(events, circumstances.rounds), list_shares(events, circumstances.rounds)
     floating, noised = count_noised(events, circumstances.rounds)
     return PrivacyStatement(
-        trust_mode=wording.SECURE_AGGREGATION if is_secure else wording.PLAIN_UPLOAD,
+        trust_mode=wording.name_trust(is_secure=is_secure, is_distributed=is_distributed),
         mechanism=wording.name_mechanisms(list_mechanisms(events), circumstances.robust_rules),
         not_protected=wording.list_not_protected(
             circumstances.robust_rules,
@@ -189,7 +196,9 @@ def make_statement(
             has_streams=bool(streams),
             floating=floating,
             noised=noised,
+            is_distributed=is_distributed,
         ),
+        not_checked=(*wording.NOT_CHECKED, *map(_not_checked, shares)),
         noise_multiplier=min(event.noise_multiplier for event in events),
         l2_clip_norm=max(event.l2_clip_norm for event in events),
         minimum_separation_s=circumstances.minimum_separation_s,
@@ -202,6 +211,7 @@ def make_statement(
         noise=wording.name_noise(floating=floating, noised=noised),
         secure_aggregation=is_secure,
         streams=streams,
+        shares=shares,
         released=list_released(events, circumstances.rounds),
         plan_sha256=list_plans(events, circumstances.rounds),
         ledger_head=ledger_head,
@@ -226,6 +236,15 @@ def untrained_statement(delta: float, *, ledger_head: str) -> PrivacyStatement:
         noise=wording.WITHOUT_NOISE,
         ledger_head=ledger_head,
         software_version=version("keychorus"),
+    )
+
+
+def _not_checked(shares: Shares) -> str:
+    return wording.NOT_CHECKED_SHARES.format(
+        num_shares=shares.num_shares,
+        least_reports=shares.least_reports,
+        adversaries=shares.adversary_fraction,
+        dropouts=shares.dropout_fraction,
     )
 
 

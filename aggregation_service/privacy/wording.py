@@ -9,6 +9,7 @@ from aggregation_service.privacy.mechanisms.parameters import (
     Mechanism,
     Tree,
 )
+from aggregation_service.privacy.shares import SumOfShares
 
 UNIT = "one device's whole log (zero-out: all of one device's updates replaced by zero)"
 
@@ -30,6 +31,11 @@ NOT_PROTECTED_IN_GROUPS = (
 )
 """In place of the first of `NOT_PROTECTED`, where every update came through secure aggregation."""
 
+NOT_PROTECTED_WITH_SHARES = (
+    "each single update from a service that fills a group with devices of its own: it knows their shares of the noise",
+)
+"""In place of the first of `NOT_PROTECTED`, where devices added all noise."""
+
 NOT_PROTECTED_WHERE_KEPT = (
     "each single update from the service, which keeps it, sealed, until its round closes, for the {rule}",
     "single numbers of updates: where the {rule} leaves one value of a weight, it is one device's own",
@@ -46,6 +52,12 @@ NOT_PROTECTED_IN_STREAMS = (
 )
 """Besides, where noise was correlated from round to round."""
 
+NOT_CHECKED_SHARES = (
+    "that devices added their shares of the noise: nobody sees one; {num_shares} honest ones are counted on in each "
+    "group of {least_reports} and more, as if {adversaries:.0%} were corrupt and {dropouts:.0%} dropped out"
+)
+"""Besides, where devices added noise."""
+
 NOT_CHECKED = (
     "that the files were made from the model version that the release names: the service cannot look into them",
 )
@@ -58,6 +70,12 @@ SECURE_AGGREGATION = (
     "the service sees the sums of groups, and must be trusted for the noise"
 )
 
+DISTRIBUTED_NOISE = (
+    "distributed noise, secure aggregation: nobody sees a single update unless service and a threshold of devices "
+    "collude; each device adds its share of the noise before it masks, so nobody must be trusted for the noise"
+)
+SHARES = "discrete Gaussian in shares, which the devices of each group add"
+
 ON_GRID = "discrete Gaussian on an integer grid, from an exact sampler and the operating system's generator"
 IN_FLOATS = "Gaussian in floating-point numbers, from the operating system's generator"
 WITHOUT_NOISE = "none"
@@ -65,13 +83,15 @@ WITHOUT_NOISE = "none"
 _READABLE = 8
 
 
-def name_mechanism(mechanism: Mechanism) -> str:
+def name_mechanism(mechanism: Mechanism | SumOfShares) -> str:
     """A mechanism and its size in words; its numbers are in the statement's streams.
 
     >>> name_mechanism(Tree(restart_every=256))
     'binary-tree Gaussian, restarted every 256 rounds'
     """
     match mechanism:
+        case SumOfShares():
+            return SHARES
         case Independent():
             return GAUSSIAN
         case Tree(restart_every=rounds):
@@ -93,12 +113,19 @@ def tell_mechanism(mechanism: Mechanism) -> str:
     return ": ".join([name_mechanism(mechanism), *(["; ".join(told)] if told else [])])
 
 
-def name_mechanisms(mechanisms: Iterable[Mechanism], robust_rules: Sequence[str]) -> str:
+def name_mechanisms(mechanisms: Iterable[Mechanism | SumOfShares], robust_rules: Sequence[str]) -> str:
     """All mechanisms of a ledger, each once, and the rules by which rounds combined updates without any."""
     named = "; ".join(dict.fromkeys(map(name_mechanism, mechanisms))) or GAUSSIAN
     if not robust_rules:
         return named
     return f"{named}, and none where the service took the {' or the '.join(robust_rules)} of updates"
+
+
+def name_trust(*, is_secure: bool, is_distributed: bool) -> str:
+    """Whom one must trust, where all releases were sums by secure aggregation, and where devices added all noise."""
+    if is_distributed:
+        return DISTRIBUTED_NOISE
+    return SECURE_AGGREGATION if is_secure else PLAIN_UPLOAD
 
 
 def name_noise(*, floating: int, noised: int) -> str:
@@ -111,11 +138,18 @@ def name_noise(*, floating: int, noised: int) -> str:
 
 
 def list_not_protected(
-    robust_rules: Sequence[str], *, is_secure: bool, has_streams: bool, floating: int, noised: int
+    robust_rules: Sequence[str],
+    *,
+    is_secure: bool,
+    has_streams: bool,
+    floating: int,
+    noised: int,
+    is_distributed: bool = False,
 ) -> tuple[str, ...]:
     """What is not protected, in full sentences but for the full stop."""
     kept = tuple(sentence.format(rule=rule) for rule in robust_rules for sentence in NOT_PROTECTED_WHERE_KEPT)
-    seen = (*kept, *NOT_PROTECTED_IN_GROUPS) if is_secure else kept or NOT_PROTECTED[:1]
+    in_groups = NOT_PROTECTED_WITH_SHARES if is_distributed else NOT_PROTECTED_IN_GROUPS
+    seen = (*kept, *in_groups) if is_secure else kept or NOT_PROTECTED[:1]
     streams = NOT_PROTECTED_IN_STREAMS if has_streams else ()
     bits = (NOT_PROTECTED_IN_FLOATS.format(floating=floating, noised=noised),) if floating else ()
     return (*seen, *NOT_PROTECTED[1:], *streams, *bits)

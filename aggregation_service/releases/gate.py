@@ -18,6 +18,7 @@ from aggregation_service.storage.releases import ReleaseRecord, current_release,
 from aggregation_service.storage.rounds import RoundRecord
 from aggregation_service.storage.tables import rounds
 from protocol.evaluation import EvaluationSums
+from protocol.plan import Plan
 
 ACTOR = "gate"
 """Whom the audit log names."""
@@ -75,7 +76,7 @@ def on_evaluated(
       ValueError: the round's task has no candidate, or `noised_sum` is of another length.
 
     """
-    task, privacy = record.task, record.task.plan.privacy
+    task = record.task
     if task.candidate_version is None:
         raise ValueError(f"task {task.id} must have a candidate_version to be evaluated, got none")
     result = read_result(
@@ -83,7 +84,7 @@ def on_evaluated(
         candidate_version=task.candidate_version,
         baseline_version=task.baseline_version,
         num_reports=record.state.reported,
-        noise_stddev=privacy.noise_multiplier * task.plan.l2_sensitivity,
+        noise_stddev=_noise_stddev(task.plan, record.state.reported),
     )
     text = msgspec.json.encode(result).decode()
     connection.execute(update(rounds).where(rounds.c.id == record.id).values(result=text))
@@ -92,6 +93,12 @@ def on_evaluated(
         if candidate.model_version == result.candidate_version:
             _decide(connection, candidate, result, signer, now)
     return result
+
+
+def _noise_stddev(plan: Plan, num_reports: int) -> float:
+    """Of the noise on each sum: the service's, or a share of every device."""
+    shared = plan.shared_noise
+    return plan.privacy.noise_multiplier * plan.l2_sensitivity if shared is None else shared.deviation(num_reports)
 
 
 def read_result(

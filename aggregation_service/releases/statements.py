@@ -92,12 +92,15 @@ def _read_ledger(connection: Connection, population: str) -> tuple[list[LedgerEv
 
 
 def _facts(task: Task) -> RoundFacts:
+    secure = task.plan.secure_aggregation
     return RoundFacts(
         plan_sha256=task.plan_file.sha256,
         kind=task.kind,
         l2_sensitivity=task.plan.l2_sensitivity,
         separation_rounds=task.parameters.separation_rounds,
         participation_limit=task.parameters.max_participations,
+        adversary_fraction=secure.adversary_fraction if secure else 0.0,
+        dropout_fraction=secure.dropout_fraction if secure else 0.0,
     )
 
 

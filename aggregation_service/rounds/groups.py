@@ -53,6 +53,7 @@ class GroupFailure(StrEnum):
     TOO_FEW = "too_few"  # came under the threshold, or gave too few right shares
     NORM = "norm"  # the sum is longer than honest members' can be
     ROUND_OVER = "round_over"
+    BUDGET_SPENT = "budget_spent"  # where devices make the noise, a sum that costs too much is not opened
     KEY_LOST = "key_lost"  # who led the round is gone, and with it the key of the masked sums
     BROKEN = "broken"  # sums and books disagree, or the service failed
 

@@ -54,6 +54,12 @@ def note_reported(connection: Connection, population: str, device_ids: Collectio
     return most
 
 
+def most_reported(connection: Connection, population: str, device_ids: Collection[str]) -> int:
+    """Most reports accepted from any of these devices."""
+    of_devices = (participation.c.population == population) & participation.c.device_id.in_(device_ids)
+    return connection.scalar(select(func.max(participation.c.reported)).where(of_devices)) or 0
+
+
 def max_participations(connection: Connection, population: str) -> int:
     """Most reports accepted from any one device."""
     most = select(func.max(participation.c.reported)).where(participation.c.population == population)

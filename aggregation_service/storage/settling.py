@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from aggregation_service.privacy.ledger import ReleasesLost
 from aggregation_service.privacy.mechanisms.parameters import Independent
+from aggregation_service.privacy.shares import sum_of
 from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.state import AbandonReason
 from aggregation_service.storage.books import append_event
@@ -86,6 +87,9 @@ def _lost_releases(connection: Connection, population: str, lost_rounds: int) ->
 
 def _told(task: Task, rounds: int) -> tuple[float, float]:
     """Noise multiplier and norm of one release of a task, whose stream may have had as many rounds."""
+    shared = task.plan.shared_noise
+    if shared is not None:
+        return sum_of(shared).gaussian_multiplier, shared.quantiser.l2_bound
     return sum_noise(task.plan, task.parameters).in_stream(mechanism_of(task), rounds)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.arrays import FloatArray
+from protocol.distributed_noise import add_share
 from protocol.lanes import LaneArray
 from protocol.plan import Plan, SecureAggregationParameters
 from protocol.quantisation import Quantiser
@@ -50,7 +51,16 @@ def terms_of(plan: Plan, task: Task) -> Terms:
 
 
 def encode_input(update: FloatArray, plan: Plan, task: Task, random_bytes: Callable[[int], bytes]) -> LaneArray:
-    """Device: an update as lanes [update_size] of integers, clipped; see `Quantiser.encode`.
+    """Device: an update as lanes [update_size] of integers, clipped, with this device's share of noise if it adds one.
+
+    Args:
+      update: float32 [update_size].
+      plan: of the round.
+      task: of the session.
+      random_bytes: a cryptographic source, of rounding and noise; nobody else may learn its bytes.
+
+    Returns:
+      See `Quantiser.encode` and, where `plan.shared_noise` is there, `add_share`.
 
     Raises:
       NotSecure: the plan's reports are plain.
@@ -58,7 +68,9 @@ def encode_input(update: FloatArray, plan: Plan, task: Task, random_bytes: Calla
 
     """
     _, quantiser = _parts(plan)
-    return quantiser.encode(update, _rotation_seed(task), random_bytes)
+    lanes = quantiser.encode(update, _rotation_seed(task), random_bytes)
+    shared = plan.shared_noise
+    return lanes if shared is None else add_share(lanes, shared, random_bytes)
 
 
 def decode_sum(lanes: LaneArray, plan: Plan, task: Task) -> npt.NDArray[np.float64]:

@@ -38,12 +38,30 @@ class GroupLeader:
       it, so that a round which waits for its groups ends, too.
     """
 
-    def __init__(self, database: Database, clock: Clock, coordinating: Coordinating, background: Background) -> None:
-        """Args: `background` is where sums are unmasked, which may take seconds each."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        coordinating: Coordinating,
+        background: Background,
+        *,
+        privacy_delta: float,
+    ) -> None:
+        """Makes the leader of a process.
+
+        Args:
+          database: of the service.
+          clock: likewise.
+          coordinating: see there.
+          background: where sums are unmasked, which may take seconds each.
+          privacy_delta: at which the budget's epsilon is told.
+
+        """
         self._database = database
         self._clock = clock
         self._coordinating = coordinating
         self._background = background
+        self._privacy_delta = privacy_delta
         self._rosters = Rosters()
 
     def advance(self, population: str, key_of: Callable[[RoundRecord], RoundKey | None]) -> None:
@@ -96,7 +114,7 @@ class GroupLeader:
         due = [group for group in secure_groups.list_under_way(connection, round_id) if group.is_due(now)]
         for group in due:
             if group.stage is not Stage.UNMASKING:
-                move_group(connection, record, group, self._rosters, now)
+                move_group(connection, record, group, self._rosters, delta=self._privacy_delta, now=now)
         return [group for group in due if group.stage is Stage.UNMASKING]
 
     def _unmask_all(self, record: RoundRecord, groups: Sequence[GroupRecord], key: RoundKey) -> None:

@@ -4,7 +4,7 @@
 |---------------|-----------------|------------------------------------------------------|
 | `sharing`     | its sharers     | enough, each with a threshold of neighbours that are |
 | `masking`     | its survivors   | the same, of those whose inputs are stored           |
-| `confirming`  | its revealers   | a threshold around each survivor                     |
+| `confirming`  | its revealers   | a threshold around each survivor; its sum is booked  |
 | `unmasking`   | its sum         | unmasked: see `unmasking`                            |
 """
 
@@ -13,6 +13,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from aggregation_service import metrics
+from aggregation_service.coordination.secure.booking import book_sum
 from aggregation_service.coordination.secure.rosters import Rosters
 from aggregation_service.logs import log_event
 from aggregation_service.rounds.groups import Failed, GroupFailure, Stage
@@ -24,10 +25,21 @@ from protocol.secure_aggregation.group import Group, GroupFailed
 from protocol.secure_aggregation.survivors import from_bitmap, to_bitmap
 
 
-def move_group(connection: Connection, record: RoundRecord, group: GroupRecord, rosters: Rosters, now: float) -> None:
+def move_group(
+    connection: Connection, record: RoundRecord, group: GroupRecord, rosters: Rosters, *, delta: float, now: float
+) -> None:
     """Ends the stage of a group that is due, in a transaction that locked the population; not that of unmasking.
 
-    A group that came under its threshold fails in the open.
+    A group that came under its threshold fails in the open, and so does one whose sum the budget does not allow.
+
+    Args:
+      connection: the transaction.
+      record: the round.
+      group: whose stage is over.
+      rosters: of all groups.
+      delta: in (0, 1), at which the policy's epsilon is told.
+      now: seconds since 1970.
+
     """
     roster = rosters.find(connection, group.id)
     if roster is None:
@@ -40,6 +52,10 @@ def move_group(connection: Connection, record: RoundRecord, group: GroupRecord, 
     ends_at = now + record.task.parameters.stage_timeout_s
     bitmap = to_bitmap(going_on, len(roster.bundles))
     moved = replace(_next(group, bitmap), ends_at=ends_at, awaited=len(going_on), answered=0)
+    if moved.stage is Stage.UNMASKING and not book_sum(connection, record, moved, delta=delta, now=now):
+        failed = Failed(GroupFailure.BUDGET_SPENT, "the privacy budget does not allow the group's sum")
+        fail_group(connection, record, group.id, failed, now)
+        return
     secure_groups.save_group(connection, moved)
     log_event("group_moved", round=record.id, group=group.id, stage=moved.stage, members=len(going_on))
 

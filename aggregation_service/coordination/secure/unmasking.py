@@ -24,6 +24,7 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.partial_sums import SealedPart
 from aggregation_service.storage.rounds import RoundRecord
 from aggregation_service.storage.secure_groups import GroupRecord
+from protocol.distributed_noise import largest_norm
 from protocol.plan import Plan
 from protocol.secure_aggregation import unmasking
 from protocol.secure_aggregation.group import Group, GroupFailed
@@ -121,8 +122,9 @@ def _checked(total: npt.NDArray[np.float64], count: int, plan: Plan) -> TakenSum
 
     An update within the bound of all together cannot be told apart: nobody sees it.
     """
-    bound = count * plan.l2_sensitivity * _ROUNDING
-    if np.linalg.norm(total) > bound:  # which is not told: it has no noise
+    shared = plan.shared_noise
+    bound = (count * plan.l2_sensitivity if shared is None else largest_norm(shared, count)) * _ROUNDING
+    if np.linalg.norm(total) > bound:  # by how much is not told: the sum may have no noise
         return Failed(GroupFailure.NORM, f"the norm of a sum of {count} must be <= {bound:.6g}")
     return TakenSum(total, count)
 
@@ -133,6 +135,7 @@ def _note_reports(connection: Connection, record: RoundRecord, group: GroupRecor
     survivors = from_bitmap(group.survivors or b"", group.members)
     rounds.mark_reported(connection, [members[place][0] for place in survivors])
     devices = [members[place][1] for place in survivors]
-    participations = books.note_reported(connection, record.population, devices)
-    record = replace(record, max_participations=max(record.max_participations, participations))
+    if record.task.plan.shared_noise is None:  # else they were counted before the sum was opened: see `booking`
+        participations = books.note_reported(connection, record.population, devices)
+        record = replace(record, max_participations=max(record.max_participations, participations))
     rounds.save_round(connection, record)
