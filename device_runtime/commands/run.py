@@ -65,6 +65,11 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
     help="Refuse rounds in which the service would see this device's update by itself.",
 )
 @click.option(
+    "--require-device-noise",
+    is_flag=True,
+    help="Refuse rounds in which the noise is the service's to add: devices must, so that nobody is trusted for it.",
+)
+@click.option(
     "--max-epsilon",
     type=float,
     help="Refuse rounds whose plan does not promise that all of the population's releases together cost this at most.",
@@ -83,6 +88,7 @@ def run(
     enrolment_token: str | None,
     enrolment_token_file: Path | None,
     require_secure_aggregation: bool,
+    require_device_noise: bool,
     max_epsilon: float | None,
     max_delta: float | None,
     source: str,
@@ -107,6 +113,7 @@ def run(
             public_key=key,
             token=token,
             require_secure_aggregation=require_secure_aggregation,
+            require_device_noise=require_device_noise,
             weakest_promise=weakest_promise(max_epsilon, max_delta),
         )
         vocabulary = _installed_vocabulary(release, key)

@@ -33,7 +33,7 @@ from device_runtime.rounds.agent_state import (
     Waiting,
 )
 from device_runtime.rounds.bookkeeping import POLL_S, SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import PlainReports, WeakPromise
+from device_runtime.rounds.configuration import NoiseByService, PlainReports, WeakPromise
 from device_runtime.rounds.enrolling import consequence_of
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.round_files import RoundFiles
@@ -52,6 +52,7 @@ from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
 
 _REFUSALS = (
     MalformedAnswer,
+    NoiseByService,
     ProtocolError,
     PlainReports,
     PlanDoesNotFit,
@@ -72,6 +73,7 @@ class Enrolment:
       public_key: manifests must be signed by it, and requests are for its owner alone.
       token: the operator's, which the service may ask for when it first sees this device's key.
       require_secure_aggregation: the owner's wish: rounds whose reports the service would see are refused.
+      require_device_noise: the owner's wish: rounds whose noise the service would add, or nobody, are refused.
       weakest_promise: the owner's wish: rounds that promise less privacy, or none, are refused.
 
     """
@@ -81,6 +83,7 @@ class Enrolment:
     public_key: Ed25519PublicKey
     token: str | None = field(default=None, repr=False)
     require_secure_aggregation: bool = False
+    require_device_noise: bool = False
     weakest_promise: PrivacyPromise | None = None
 
 
@@ -132,6 +135,7 @@ class Agent:
             books=self._books,
             must_stop=self._must_stop,
             require_secure_aggregation=enrolment.require_secure_aggregation,
+            require_device_noise=enrolment.require_device_noise,
             weakest_promise=enrolment.weakest_promise,
         )
 

@@ -30,6 +30,10 @@ class PlainReports(Exception):
     """A plan whose reports the service would see, where the device's owner asks for secure aggregation."""
 
 
+class NoiseByService(Exception):
+    """A plan whose noise the service adds, or nobody, where the device's owner trusts devices alone with it."""
+
+
 class WeakPromise(Exception):
     """A plan that promises less privacy than the device's owner asks for, or none."""
 

@@ -202,7 +202,7 @@ def new_report(selected: Selected, manifest: Manifest, plan: Plan, identity: Ed2
 
 
 def encode_lanes(update: FloatArray, plan: Plan, task: Task) -> bytes:
-    """An update as it waits in the spool: clipped, rotated, rounded at random, packed.
+    """An update as it waits in the spool: clipped, rotated, rounded at random, with its share of noise, packed.
 
     Raises:
       NotSecure: the plan's reports are plain.

@@ -10,7 +10,7 @@ from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import ServiceClient
 from device_runtime.rounds.agent_state import Advertised, AgentState, Assigned, Configured, Trained
 from device_runtime.rounds.bookkeeping import SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import PlainReports, check_promise
+from device_runtime.rounds.configuration import NoiseByService, PlainReports, check_promise
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.secure_report import encode_lanes, new_report, task_of
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain
@@ -41,6 +41,7 @@ class TakingPart:
       books: where every transition is written down, and what it left for the next one.
       must_stop: polled between two steps: a condition or consent ended, or the process is to end.
       require_secure_aggregation: whether rounds whose reports the service would see are refused.
+      require_device_noise: whether rounds whose noise the service would add are refused.
       weakest_promise: rounds that promise less privacy are refused; None for none.
 
     """
@@ -51,6 +52,7 @@ class TakingPart:
     books: Bookkeeping
     must_stop: Callable[[], bool]
     require_secure_aggregation: bool
+    require_device_noise: bool
     weakest_promise: PrivacyPromise | None
 
     def configure(self, state: AgentState, phase: Assigned) -> Outcome:
@@ -139,6 +141,8 @@ class TakingPart:
             require_floor(plan.secure_aggregation)
         elif self.require_secure_aggregation:
             raise PlainReports("this device's owner asks for secure aggregation, the round has none")
+        if self.require_device_noise and plan.shared_noise is None:
+            raise NoiseByService("this device's owner asks for noise by devices, the round leaves it to the service")
 
     def _check_log(self) -> None:
         if self.log.counts().messages == 0:

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -179,13 +179,23 @@ class Rehearsal:
 
 
 def make_plan(
-    *, goal: int = 3, noise: float = 0.0, clip: float = 1.0, separation_s: float = 0.0, **fields: Any
+    *,
+    goal: int = 3,
+    noise: float = 0.0,
+    clip: float = 1.0,
+    separation_s: float = 0.0,
+    noise_by: Literal["service", "devices"] = "service",
+    **fields: Any,
 ) -> Plan:
     return Plan(
         tensors=SPECS,
         training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
         privacy=PrivacyParameters(
-            l2_clip_norm=clip, noise_multiplier=noise, report_goal=goal, minimum_separation_s=separation_s
+            l2_clip_norm=clip,
+            noise_multiplier=noise,
+            report_goal=goal,
+            minimum_separation_s=separation_s,
+            noise_by=noise_by,
         ),
         **fields,
     )

@@ -32,6 +32,7 @@ class SecureDevice:
     at: int = 0
     sent: list[bytes] = field(default_factory=list)
     stage: Any = None
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes  # of rounding and noise
 
     def __post_init__(self) -> None:
         manifest = decode_manifest(self.selected.manifest.manifest)
@@ -67,7 +68,7 @@ class SecureDevice:
         elif self.at == 1:
             self.stage, message = self.stage.share(told)
         elif self.at == 2:
-            lanes = encode_input(self.update, self.plan, self.task, secrets.token_bytes)
+            lanes = encode_input(self.update, self.plan, self.task, self.random_bytes)
             self.stage, message = self.stage.mask(told, lanes)
         elif self.at == 3:
             self.stage, message = self.stage.confirm(told)
@@ -132,7 +133,7 @@ class Cohort:
     def begin(
         self, num_devices: int, *, goal: int | None = None, secure: dict[str, Any] | None = None, **fields: Any
     ) -> list[SecureDevice]:
-        parameters = {name: fields.pop(name) for name in ("noise", "clip") if name in fields}
+        parameters = {name: fields.pop(name) for name in ("noise", "clip", "noise_by") if name in fields}
         plan = self.plans(goal=goal or num_devices, secure_aggregation=secure_parameters(**secure or {}), **parameters)
         self.plan = plan
         self.initial = self.rehearsal.create_task(plan, **{"over_selection": 1.0, **fields})
