@@ -1,5 +1,6 @@
 """`keychorus service budget` without a population: what noise a deployment would need, before there is one."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from aggregation_service.privacy.planning import (
     choose_mechanism,
     plan_noise,
 )
+from aggregation_service.privacy.shares_planning import SharesPlan, plan_shares
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEEDED = ("devices", "cohort", "rounds", "epsilon", "delta")
@@ -71,13 +73,13 @@ def show_plan(options: dict[str, Any]) -> None:
             raise click.UsageError(f"without a POPULATION a plan is made, which needs --{name}")
     with clear_errors():
         deployment, choices = _deployment(options), make_choices(options)
-        plans = list(_plans(deployment, choices))
+        plans, shares = list(_plans(deployment, choices)), plan_shares(deployment)
         if options["plot_path"] is not None:
             _draw(deployment, plans, options["plot_path"])
     if options["as_json"]:
-        click.echo(_json(deployment, plans))
+        click.echo(_json(deployment, plans, shares))
     else:
-        Console().print(_table(deployment, plans))
+        Console().print(_table(deployment, plans, shares))
 
 
 def _deployment(options: dict[str, Any]) -> Deployment:
@@ -95,7 +97,7 @@ def _plans(deployment: Deployment, choices: Choices) -> Iterator[NoisePlan]:
         yield plan_noise(choose_mechanism(kind, deployment.schedule, choices), deployment)
 
 
-def _table(deployment: Deployment, plans: Sequence[NoisePlan]) -> Table:
+def _table(deployment: Deployment, plans: Sequence[NoisePlan], shares: SharesPlan | None) -> Table:
     title = f"noise for ε {deployment.epsilon:g} at δ {deployment.delta:g}"
     table = Table(title=title, caption=_caption(deployment), title_justify="left", caption_justify="left")
     headings = ("vectors\nkept", "sensitivity", "noise\nmultiplier", "error", "largest\nerror")
@@ -111,6 +113,15 @@ def _table(deployment: Deployment, plans: Sequence[NoisePlan]) -> Table:
             f"{plan.rms_error:.3g}",
             f"{plan.largest_error:.3g}",
         )
+    if shares is not None:
+        table.add_row(
+            f"devices, {shares.members} a group",
+            "0",
+            f"{math.sqrt(deployment.participations):.4g}",
+            f"{shares.noise_multiplier:g}",
+            f"{shares.rms_error:.3g}",
+            f"{shares.largest_error:.3g}",
+        )
     return table
 
 
@@ -119,12 +130,14 @@ def _caption(deployment: Deployment) -> str:
         f"{deployment.rounds:,} rounds of {deployment.cohort:,} of {deployment.devices:,} devices; each takes part "
         f"{deployment.participations} times at most, {deployment.separation_rounds:,} rounds apart. Error: the "
         f"deviation that noise gives a weight, root mean square over all rounds' models and largest, at clipping norm "
-        f"{deployment.l2_clip_norm:g} and server learning rate 1."
+        f"{deployment.l2_clip_norm:g} and server learning rate 1. Devices: noise that they add in shares, under secure "
+        "aggregation, each group enough for itself; the others are the service's."
     )
 
 
-def _json(deployment: Deployment, plans: Sequence[NoisePlan]) -> str:
+def _json(deployment: Deployment, plans: Sequence[NoisePlan], shares: SharesPlan | None) -> str:
     told = {"deployment": deployment, "participations": deployment.participations, "plans": plans}
+    told["noise_by_devices"] = shares
     return msgspec.json.format(msgspec.json.encode(told)).decode()
 
 

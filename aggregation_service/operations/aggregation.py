@@ -7,6 +7,7 @@ import msgspec
 from aggregation_service.coordination.shares import shares_event
 from aggregation_service.operations.shared import OperationError
 from aggregation_service.privacy.ledger import UnknownEvent, encode_event
+from aggregation_service.privacy.shares_planning import LEAST_SHARE_OF_MEMBERS, MAX_MEMBERS
 from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.parameters import RoundParameters
 from protocol.distributed_noise import value_bits_needed
@@ -21,9 +22,6 @@ from protocol.plan import (
     noise_target,
 )
 from protocol.secure_aggregation.sizing import NoSafeGraph, size_group
-
-MAX_MEMBERS = 128
-"""Of one group, unless a plan says otherwise: in mode `malicious` work grows with it; see docs/performance.md."""
 
 EVALUATION_BITS = 32
 """Of the few sums that an evaluation reports: they are to be exact, and cost nothing."""
@@ -71,7 +69,7 @@ def with_noise_by_devices(plan: Plan, parameters: RoundParameters) -> Plan:
         raise OperationError("noise_multiplier must be > 0 for noise by devices, got 0")
     secure = plan.secure_aggregation
     if secure is None:
-        smallest, largest = _group_sizes(plan, parameters, least_share=3 / 4)
+        smallest, largest = _group_sizes(plan, parameters, least_share=LEAST_SHARE_OF_MEMBERS)
         secure = SecureAggregationParameters(value_bits=MAX_VALUE_BITS, min_members=smallest, max_members=largest)
         try:
             bits = value_bits_needed(noise_target(secure, privacy.noise_multiplier, plan.update_size))

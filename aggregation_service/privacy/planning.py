@@ -173,10 +173,10 @@ def plan_noise(mechanism: Mechanism, deployment: Deployment) -> NoisePlan:
     """
     moved = sensitivity(mechanism, **deployment.schedule._asdict())
     target = noise_multiplier_for(deployment.epsilon, deployment.delta)
-    multiplier = _rounded_up(target * moved)
+    multiplier = rounded_up(target * moved)
     while (spent := _spent(mechanism, moved, multiplier, deployment)).epsilon > deployment.epsilon:
         lacking = target * math.sqrt(2 * spent.rho)  # rho is 1 / (2 multiplier^2) of the whole
-        multiplier = _rounded_up(math.nextafter(multiplier * max(lacking, 1.0), math.inf))
+        multiplier = rounded_up(math.nextafter(multiplier * max(lacking, 1.0), math.inf))
     errors = error_by_round(mechanism, multiplier, deployment)
     return NoisePlan(
         mechanism=mechanism,
@@ -212,13 +212,18 @@ def vectors_kept(mechanism: Mechanism) -> int:
             return len(mechanism.decays)
 
 
-def _spent(mechanism: Mechanism, moved: float, noise_multiplier: float, deployment: Deployment) -> PrivacySpent:
-    """What the ledger tells of all rounds."""
+def require_possible(noise_multiplier: float, deployment: Deployment) -> None:
+    """Raises `ValueError` if that is more noise than a plan may have."""
     if noise_multiplier > MOST_NOISE:
         raise ValueError(
             f"epsilon {deployment.epsilon:g} at delta {deployment.delta:g} needs a noise_multiplier above "
             f"{MOST_NOISE:g}, the most that a plan may have"
         )
+
+
+def _spent(mechanism: Mechanism, moved: float, noise_multiplier: float, deployment: Deployment) -> PrivacySpent:
+    """What the ledger tells of all rounds."""
+    require_possible(noise_multiplier, deployment)
     clip_norm, size = deployment.l2_clip_norm, deployment.num_weights
     grid = finest_grid(noise_multiplier * clip_norm)
     reports = math.ceil(_REPORTS_AT_MOST * deployment.cohort)
@@ -231,5 +236,6 @@ def _spent(mechanism: Mechanism, moved: float, noise_multiplier: float, deployme
     return spent_on_charges([charge], deployment.delta)
 
 
-def _rounded_up(value: float) -> float:
+def rounded_up(value: float) -> float:
+    """To five significant digits, never down."""
     return float(_DIGITS.create_decimal(Decimal(value)))

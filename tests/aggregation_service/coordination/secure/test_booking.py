@@ -61,7 +61,7 @@ def noise_of(rehearsal: Any, cohort: Any, devices: list[Any], goal: int) -> floa
     """The squared norm of the sum's noise, over the variance that the devices' shares have in a coordinate."""
     change = goal * (rehearsal.weights()[1] - flatten(cohort.initial, cohort.plan.tensors))
     noise = change - np.sum([device.update for device in devices], axis=0)
-    return float(noise @ noise) / cohort.plan.shared_noise.deviation(len(devices)) ** 2
+    return float(noise @ noise / cohort.plan.shared_noise.deviation(len(devices)) ** 2)
 
 
 def test_a_sum_carries_a_share_of_every_device_and_nothing_of_the_service(
