@@ -16,6 +16,8 @@ from protocol.distributed_noise import (
     NoiseTarget,
     add_share,
     honest_survivors,
+    largest_norm,
+    least_honest_survivors,
     noise_room,
     share_sigma,
     shared_noise,
@@ -223,3 +225,52 @@ def test_too_few_bits_are_refused():
 def test_absurd_targets_are_refused(change):
     with pytest.raises(ValueError, match="must be"):
         target(**change)
+
+
+@given(st.integers(2, 40), st.integers(0, 60), st.integers(0, 30), st.integers(0, 30))
+@settings(max_examples=60)
+def test_no_group_that_may_form_has_fewer_honest_survivors(smallest, more, adversary_percent, dropout_percent):
+    """By counting: the sum has `min_members`, and all but the drop-outs; the corrupt are all among them."""
+    fractions = {"adversary_fraction": adversary_percent / 100, "dropout_fraction": dropout_percent / 100}
+    least = []
+    for members in range(smallest, smallest + more + 1):
+        corrupt, dropped = -(-adversary_percent * members // 100), -(-dropout_percent * members // 100)
+        in_sum = next(count for count in range(members + 1) if count >= smallest and count >= members - dropped)
+        least.append(in_sum - corrupt)
+    assume(min(least) >= 1)
+    assert least_honest_survivors(smallest, smallest + more, **fractions) == min(least)
+
+
+def test_one_more_member_may_leave_one_fewer():
+    fractions = {"adversary_fraction": 0.05, "dropout_fraction": 0.1}
+    assert honest_survivors(20, **fractions) == 17
+    assert honest_survivors(21, **fractions) == 16
+    assert least_honest_survivors(18, 21, **fractions) == 16
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(0, 5), (6, 5), (-1, -1)])
+def test_groups_without_a_size_are_refused(smallest, largest):
+    with pytest.raises(ValueError, match="min_members must be 1 to max_members"):
+        least_honest_survivors(smallest, largest, adversary_fraction=0.0, dropout_fraction=0.0)
+
+
+@pytest.mark.parametrize("num_shares", [8, 10])
+@pytest.mark.parametrize("noise_multiplier", [0.1, 4.0])
+def test_no_sum_of_honest_members_is_longer_than_is_checked(num_shares, noise_multiplier):
+    """All updates alike and at full length, the worst; drawn often, with a bound that one in 50 may exceed."""
+    shared = shared_noise(target(noise_multiplier=noise_multiplier), l2_clip_norm=0.5, value_bits=20)
+    draws = source(num_shares)
+    update = np.full(1000, 0.5 / math.sqrt(1000), np.float32)
+    norms = []
+    for _ in range(20):
+        lanes = [add_share(shared.quantiser.encode(update, SEED, draws), shared, draws) for _ in range(num_shares)]
+        norms.append(np.linalg.norm(shared.quantiser.decode_sum(np.sum(lanes, axis=0, dtype=np.uint32), SEED)))
+    assert max(norms) <= largest_norm(shared, num_shares, chance=0.02) < largest_norm(shared, num_shares)
+    assert largest_norm(shared, num_shares) < 1.5 * np.mean(norms), "or no boosted update would ever be seen"
+
+
+def test_noise_that_is_asked_for_too_narrow_is_made_wider():
+    """Shares of a deviation below 3 would need a bound of their own."""
+    shared = shared_noise(target(noise_multiplier=1e-4), l2_clip_norm=1.0, value_bits=16)
+    assert shared.sigma == MIN_SHARE_SIGMA == 3
+    assert shared.deviation(8) > 1e-4 * shared.quantiser.l2_bound

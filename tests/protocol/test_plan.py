@@ -1,9 +1,12 @@
 """A plan is one of bounded, finite parameters, and has one encoding."""
 
 import json
+import math
 
+import msgspec
 import pytest
 
+from protocol.distributed_noise import value_bits_needed
 from protocol.errors import MalformedMessage
 from protocol.plan import (
     MAX_PLAN_BYTES,
@@ -15,6 +18,7 @@ from protocol.plan import (
     TrainingParameters,
     decode_plan,
     encode_plan,
+    noise_target,
 )
 
 PLAN = Plan(
@@ -133,3 +137,53 @@ def test_a_promise_survives_the_wire_and_plans_without_one_are_written_as_before
 )
 def test_a_promise_is_kept_by_one_that_is_nowhere_weaker(max_epsilon, delta, is_within):
     assert PROMISED.is_within(PrivacyPromise(max_epsilon=max_epsilon, delta=delta)) == is_within
+
+
+GROUPS = SecureAggregationParameters(value_bits=20, min_members=20, max_members=30)
+BY_DEVICES = msgspec.structs.replace(
+    PLAN, privacy=msgspec.structs.replace(PLAN.privacy, noise_by="devices"), secure_aggregation=GROUPS
+)
+
+
+def test_plans_of_before_there_was_noise_by_devices_keep_their_bytes():
+    assert b"noise_by" not in encode_plan(PLAN)
+    assert PLAN.shared_noise is None
+    assert decode_plan(encode_plan(BY_DEVICES)) == BY_DEVICES
+
+
+def test_devices_agree_on_a_share_that_every_group_lives_by():
+    """Of 20 all must stay; of 21 three may drop out but one, and two be corrupt, which leaves fewer than of 20."""
+    shared = BY_DEVICES.shared_noise
+    assert shared.num_honest == min(max(20, n - math.ceil(n / 10)) - math.ceil(n / 20) for n in range(20, 31)) == 18
+    assert shared.num_honest * shared.sigma**2 >= 0.1**2 * shared.quantiser.squared_bound
+    assert BY_DEVICES.quantiser == shared.quantiser
+    assert BY_DEVICES.l2_sensitivity == shared.quantiser.l2_bound > BY_DEVICES.privacy.l2_clip_norm
+
+
+@pytest.mark.parametrize(
+    ("privacy", "secure", "told"),
+    [
+        ({"noise_multiplier": 0}, {}, "noise_multiplier must be a finite number > 0"),
+        ({"noise_multiplier": 10_000}, {"value_bits": 12}, "value_bits must leave noise"),
+        ({"noise_multiplier": 2}, {"value_bits": 8}, "value_bits must leave noise"),
+        ({}, {"mode": "semi_malicious"}, "mode must be malicious"),
+        ({}, {"mode": "semi_honest"}, "mode must be malicious"),
+        ({}, {"min_members": 2, "max_members": 30, "adversary_fraction": 0.45, "dropout_fraction": 0.49}, "honest"),
+        ({}, None, "secure_aggregation must be there"),
+        ({"noise_by": "nobody"}, {}, "Invalid enum value"),
+    ],
+)
+def test_noise_that_devices_cannot_make_is_refused(privacy, secure, told):
+    text = json.loads(encode_plan(BY_DEVICES))
+    text["privacy"].update(privacy)
+    text["secure_aggregation"] = None if secure is None else text["secure_aggregation"] | secure
+    with pytest.raises(MalformedMessage, match="plan") as error:
+        decode_plan(json.dumps(text).encode())
+    assert told in str(error.value.__cause__ or error.value.__context__ or error.value)
+
+
+@pytest.mark.parametrize(("noise_multiplier", "value_bits"), [(0.5, 16), (1.0, 17), (2.0, 18), (4.0, 19), (8.0, 20)])
+def test_bits_of_a_full_size_model_in_groups_of_96_to_128(noise_multiplier, value_bits):
+    """The table of docs/secure-aggregation.md."""
+    secure = SecureAggregationParameters(value_bits=32, min_members=96, max_members=128)
+    assert value_bits_needed(noise_target(secure, noise_multiplier, 1_422_250)) == value_bits

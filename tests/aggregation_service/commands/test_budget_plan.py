@@ -33,7 +33,13 @@ def test_the_table_has_a_row_for_each_mechanism_and_fits_a_terminal() -> None:
     lines = result.stdout.splitlines()
     assert "noise for ε 3 at δ 1e-06" in lines[0]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
-    assert [row[0] for row in rows] == ["independent", "tree of 4 rounds", "24 bands", "3 buffers"]
+    assert [row[0] for row in rows] == [
+        "independent",
+        "tree of 4 rounds",
+        "24 bands",
+        "3 buffers",
+        "devices, 40 a group",
+    ]
     assert all(re.fullmatch(r"[0-9.]+", cell) for row in rows for cell in row[1:])
     assert max(map(len, lines)) <= 80
     told = " ".join(" ".join(lines).split())

@@ -16,7 +16,7 @@ from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 from aggregation_service.rounds.combining import Combining, Mean, Median, TrimmedMean
 from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, ServerMomentum
 from aggregation_service.storage import models
-from protocol.plan import Plan, encode_plan
+from protocol.plan import Plan, SecureAggregationParameters, encode_plan
 from protocol.weights import encode_checkpoint
 
 POPULATION = "en-gb"
@@ -271,3 +271,48 @@ def test_correlated_noise_needs_noise(rehearsal: Any, plans: Any) -> None:
     result = create(rehearsal, plans(noise=0.0), *BUFFERED)
     assert result.exit_code == 1
     assert "noise_multiplier must be > 0 for correlated noise, got 0" in result.output
+
+
+def test_devices_may_make_the_noise(rehearsal: Any, plans: Any) -> None:
+    result = create(rehearsal, plans(goal=10, noise=1.0), "--noise-by", "devices")
+    assert result.exit_code == 0, result.output
+    assert "noise by devices, of whom 8 a group are counted on" in result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.plan.privacy.noise_by == "devices"
+
+
+def test_a_plan_file_may_say_who_makes_the_noise(rehearsal: Any, plans: Any) -> None:
+    secure = SecureAggregationParameters(value_bits=20, min_members=8, max_members=13)
+    plan = plans(goal=10, noise=1.0, noise_by="devices", secure_aggregation=secure)
+    result = create(rehearsal, plan)
+    assert "noise by devices" in result.output
+    result = create(rehearsal, plan, "--noise-by", "service")
+    assert result.exit_code == 0, result.output
+    assert "noise by devices" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([PLAIN], "--plain-updates do not go with noise by devices"),
+        (["--combine", "median"], "a coordinate-wise median needs each update"),
+        (
+            ["--mechanism", "tree", "--planned-rounds", "8", "--separation-rounds", "2"],
+            "noise_by must be service for correlated noise",
+        ),
+    ],
+)
+def test_what_does_not_go_with_noise_by_devices_is_refused(
+    rehearsal: Any, plans: Any, options: list[str], told: str
+) -> None:
+    result = create(rehearsal, plans(goal=10, noise=1.0), "--noise-by", "devices", *options)
+    assert result.exit_code != 0
+    assert told in " ".join(result.output.split())
+
+
+def test_noise_of_nothing_is_nothing_for_devices_to_make(rehearsal: Any, plans: Any) -> None:
+    result = create(rehearsal, plans(goal=10, noise=0.0), "--noise-by", "devices")
+    assert result.exit_code == 1
+    assert "noise_multiplier must be > 0 for noise by devices, got 0" in result.output

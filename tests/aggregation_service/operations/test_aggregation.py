@@ -2,16 +2,21 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from aggregation_service.operations.aggregation import (
     check_groups,
     for_evaluation,
+    require_noise,
+    with_noise_by_devices,
+    with_noise_by_service,
     with_plain_updates,
     with_secure_aggregation,
 )
 from aggregation_service.operations.shared import OperationError
 from aggregation_service.rounds.parameters import RoundParameters
+from protocol.errors import MalformedMessage
 from protocol.plan import Plan, SecureAggregationParameters
 from protocol.secure_aggregation.sizing import size_group
 
@@ -76,3 +81,46 @@ def test_a_cohort_that_can_form_no_group_is_refused(plans: Any, secure: dict[str
     with pytest.raises(OperationError, match=message):
         check_groups(plan, PARAMETERS)
     check_groups(plans(goal=20), PARAMETERS)
+
+
+def test_noise_by_devices_has_groups_that_count_on_most_of_their_members(plans: Any) -> None:
+    plan = with_noise_by_devices(plans(goal=100, noise=1.0), RoundParameters(minimum_reports=1))
+    secure, shared = plan.secure_aggregation, plan.shared_noise
+    assert secure is not None
+    assert shared is not None
+    assert (secure.min_members, secure.max_members, secure.mode) == (96, 128, "malicious")
+    assert shared.num_honest == 96 - 5 - 1, "of 101: 90 stay, of whom six are corrupt; of 97 one fewer is"
+    assert shared.quantiser.l2_bound <= 1.02
+    require_noise(plan, PARAMETERS)
+    check_groups(plan, PARAMETERS)
+    assert with_noise_by_service(plan).shared_noise is None
+    assert with_noise_by_devices(plan, PARAMETERS) == plan
+
+
+def test_no_fewer_bits_would_do(plans: Any) -> None:
+    plan = with_noise_by_devices(plans(goal=100, noise=1.0), PARAMETERS)
+    assert plan.secure_aggregation is not None
+    bits = plan.secure_aggregation.value_bits - 1
+    fewer = msgspec.structs.replace(
+        plan, secure_aggregation=msgspec.structs.replace(plan.secure_aggregation, value_bits=bits)
+    )
+    assert fewer.l2_sensitivity > 1.02
+
+
+@pytest.mark.parametrize(("goal", "noise", "told"), [(100, 0.0, "noise_multiplier must be > 0"), (4, 1.0, "too small")])
+def test_noise_that_devices_cannot_make_is_refused(plans: Any, goal: int, noise: float, told: str) -> None:
+    with pytest.raises(OperationError, match=told):
+        with_noise_by_devices(plans(goal=goal, noise=noise), PARAMETERS)
+
+
+def test_groups_that_leave_noise_no_room_are_refused(plans: Any) -> None:
+    secure = SecureAggregationParameters(value_bits=8, min_members=60, max_members=100)
+    with pytest.raises(MalformedMessage, match=r"value_bits must leave noise of 5\.0 norms room, got 8"):
+        with_noise_by_devices(plans(goal=100, noise=5.0, secure_aggregation=secure), PARAMETERS)
+
+
+def test_an_evaluation_keeps_noise_by_devices(plans: Any) -> None:
+    plan = for_evaluation(with_noise_by_devices(plans(goal=100, noise=1.0), PARAMETERS))
+    assert plan.shared_noise is not None
+    assert plan.quantiser is not None
+    assert plan.quantiser.value_bits == 32

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from aggregation_service.privacy.accounting import privacy_spent, spent_on_charges
 from aggregation_service.privacy.charges import (
     Charge,
     UnaccountableLedger,
@@ -18,9 +20,11 @@ from aggregation_service.privacy.charges import (
     effective_multiplier,
     most_participations,
 )
+from aggregation_service.privacy.distributed import spent_on_sums
 from aggregation_service.privacy.ledger import (
     ClippingQuantileReleased,
     CorrelatedSumReleased,
+    DistributedSumReleased,
     FederatedMetricsReleased,
     GaussianSumReleased,
     LedgerEvent,
@@ -34,6 +38,7 @@ from aggregation_service.privacy.mechanisms.parameters import (
     Tree,
 )
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
+from aggregation_service.privacy.shares import SumOfShares
 
 BLT = BufferedToeplitz(decays=(0.9, 0.5), scales=(0.4, 0.3))
 BANDED = BandedToeplitz(coefficients=(1.0, 0.5, 0.375))
@@ -364,3 +369,43 @@ def test_no_noise_anywhere_is_no_guarantee() -> None:
         [metrics(0.0, 1), fresh(1.0, 1)],
     ]
     assert [effective_multiplier(charges(events)) for events in without] == [0, 0, 0]
+
+
+def shared(sigma: int, participations: int, *, num_shares: int = 100, squared_bound: int = 10**6) -> LedgerEvent:
+    counted_on = SumOfShares(
+        sigma=Fraction(sigma), num_shares=num_shares, squared_bound=squared_bound, vector_length=1_422_250
+    )
+    return DistributedSumReleased(
+        round_id="0" * 32,
+        model_version=0,
+        num_reports=num_shares,
+        max_participations=participations,
+        noise_multiplier=counted_on.gaussian_multiplier,
+        l2_clip_norm=1.0,
+        sigma_numerator=sigma,
+        sigma_denominator=1,
+        num_shares=num_shares,
+        squared_bound=squared_bound,
+        vector_length=1_422_250,
+    )
+
+
+@pytest.mark.parametrize("sigma", [30, 100, 835])
+@pytest.mark.parametrize("participations", [1, 2, 6])
+def test_sums_of_shares_cost_what_gaussian_ones_do(sigma: int, participations: int) -> None:
+    """The Gaussian's epsilon to a thousandth, never below it, and as the bound for shares of any width has it."""
+    spent = spent_on_charges(charges([shared(sigma, participations)]), 1e-6)
+    gaussian = privacy_spent(sigma / 100, participations, 1e-6)
+    assert gaussian.epsilon <= spent.epsilon <= gaussian.epsilon * (1 + 1e-3)
+    event = shared(sigma, participations)
+    assert isinstance(event, DistributedSumReleased)
+    assert spent.epsilon == pytest.approx(spent_on_sums(event.shares, participations, 1e-6).epsilon, rel=1e-9)
+    assert spent.rho == pytest.approx(spent_on_sums(event.shares, participations, 1e-6).rho, rel=1e-3)
+
+
+def test_sums_of_shares_and_sums_with_fresh_noise_are_charged_together_at_the_least() -> None:
+    (least,) = charges([fresh(3.0, 1), shared(200, 2), shared(100, 3), lost(2, 3, 4.0, Independent())])
+    assert least.times == 3 + 2
+    assert least.noise_multiplier == pytest.approx(1.0, rel=1e-4)
+    assert least.noise_multiplier < 1.0
+    assert len(charges([shared(100, 2), step(0)])) == 2, "a stream is charged by itself"

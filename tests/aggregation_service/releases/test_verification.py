@@ -11,7 +11,7 @@ from aggregation_service import operations
 from aggregation_service.config import load_signing_key
 from aggregation_service.operations import EvaluationSettings
 from aggregation_service.policy import PopulationPolicy
-from aggregation_service.privacy.disclosures import Stream
+from aggregation_service.privacy.disclosures import Shares, Stream
 from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost, decode_event, encode_event
 from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.mechanisms.parameters import Tree
@@ -36,6 +36,15 @@ DEVICE = "d" * 32
 
 
 ELSEWHERE = ReleasesLost(num_releases=1, after_round=0, noise_multiplier=0.1, l2_clip_norm=1.0)
+NEVER_SHARED = Shares(
+    sums=1,
+    sigma=9.0,
+    num_shares=5,
+    least_reports=6,
+    squared_bound=900,
+    adversary_fraction=0.05,
+    dropout_fraction=0.1,
+)
 NEVER_MADE = Stream(
     task_id=1,
     mechanism=Tree(2),
@@ -182,6 +191,7 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
         ("ledger_head", "0" * 64),
         ("secure_aggregation", True),
         ("streams", (NEVER_MADE,)),
+        ("shares", (NEVER_SHARED,)),
         ("released", (msgspec.structs.replace(honest.released[0], times=1),)),
         ("released", ()),
         ("plan_sha256", ("0" * 64,)),

@@ -5,6 +5,7 @@ from sqlalchemy import select
 from aggregation_service.privacy.charges import charges, effective_multiplier
 from aggregation_service.privacy.ledger import ReleasesLost
 from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz, Independent, Mechanism, Tree
+from aggregation_service.privacy.shares import sum_of
 from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
@@ -14,7 +15,7 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.settling import settle
 from aggregation_service.storage.tables import noise_states, partial_sums, participation, stream_participation
 from protocol.manifest import SignedManifest
-from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
+from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters, TensorSpec, TrainingParameters
 
 NOW = 1_700_000_000.0
 PARAMETERS = RoundParameters(minimum_reports=1)
@@ -117,6 +118,31 @@ def test_no_model_version_means_two_models(backed_up: Database) -> None:
     assert (before.model_version, after.model_version) == (1, 6)
     assert (after.file_sha256, after.optimizer_state) == (before.file_sha256, b"state")
     assert old.optimizer_state is None
+
+
+def test_lost_sums_with_noise_by_devices_are_charged_at_what_their_shares_make(backed_up: Database) -> None:
+    by_devices = msgspec.structs.replace(
+        PLAN,
+        privacy=msgspec.structs.replace(PLAN.privacy, noise_multiplier=0.25, noise_by="devices"),
+        secure_aggregation=SecureAggregationParameters(value_bits=20, min_members=8, max_members=10),
+    )
+    with backed_up.write() as connection:
+        models.add_task(
+            connection,
+            population="en",
+            plan=by_devices,
+            training_graph=b"graph",
+            vocabulary=None,
+            parameters=PARAMETERS,
+            optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0),
+            now=1.0,
+        )
+        settle(connection, 4, NOW)
+    with backed_up.read() as connection:
+        (lost,) = books.list_events(connection, "en")
+    assert by_devices.shared_noise is not None
+    assert lost.noise_multiplier == sum_of(by_devices.shared_noise).gaussian_multiplier
+    assert lost.noise_multiplier == pytest.approx(0.25, rel=1e-3)
 
 
 def add_stream(database: Database, mechanism: Mechanism) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from protocol.arrays import FloatArray
+from protocol.keystream import Keystream
 from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters, TensorSpec, TrainingParameters
 from protocol.secure_aggregation.errors import WeakParameters
 from protocol.secure_aggregation.inputs import NotSecure, decode_sum, encode_input, require_floor, terms_of
@@ -77,3 +78,31 @@ def test_a_plain_plan_has_no_terms() -> None:
         encode_input(updates(1)[0], plain, TASK, secrets.token_bytes)
     with pytest.raises(NotSecure):
         decode_sum(np.zeros(700, np.uint16), plain, TASK)
+
+
+NOISY = msgspec.structs.replace(
+    PLAN,
+    privacy=msgspec.structs.replace(PLAN.privacy, noise_multiplier=3.0, noise_by="devices"),
+    secure_aggregation=SecureAggregationParameters(value_bits=24, min_members=15, max_members=20),
+)
+
+
+@pytest.mark.parametrize("members", [15, 20])
+def test_the_sum_has_the_updates_and_a_share_of_each(members: int) -> None:
+    draws = Keystream(bytes(32), b"inputs tests").read
+    lanes = np.zeros(700, np.uint32)
+    sent = updates(members)
+    for update in sent:
+        lanes += encode_input(update, NOISY, TASK, draws)
+    shared = NOISY.shared_noise
+    assert shared is not None
+    noise = decode_sum(lanes, NOISY, TASK) - np.sum(sent, axis=0)
+    variances = noise @ noise / 700 / shared.deviation(members) ** 2
+    assert abs(variances - 1) < 0.25, "chi-square: 4.6 deviations of it"
+    assert np.linalg.norm(noise) > 3.0 * NOISY.l2_sensitivity, "as all 700 coordinates have that deviation"
+
+
+def test_one_update_with_its_share_tells_little() -> None:
+    (update,) = updates(1)
+    seen = decode_sum(encode_input(update, NOISY, TASK, secrets.token_bytes), NOISY, TASK)
+    assert np.linalg.norm(seen - update) > 10 * np.linalg.norm(update)
