@@ -30,7 +30,8 @@ def settle(connection: Connection, lost_rounds: int, now: float) -> Settled:
 
     Args:
       connection: a write transaction.
-      lost_rounds: how many rounds of any one population may have closed after the backup, >= 0.
+      lost_rounds: how many rounds of any one population may have closed after the backup, >= 0; of those whose noise
+        devices made, also how many were abandoned once a group's sum was opened.
       now: seconds since 1970.
 
     Guarantees:
