@@ -21,7 +21,7 @@ from protocol.errors import NonFiniteUpdate
 from protocol.keystream import Keystream
 from protocol.lanes import LaneArray, signed_values
 from protocol.plan import Plan
-from protocol.secure_aggregation.inputs import decode_sum, encode_input
+from protocol.secure_aggregation.inputs import decode_sum, encode_input, largest_sum
 from protocol.secure_aggregation.signing import Task
 from protocol.update import UpdateFormat, encode_update, read_update
 
@@ -175,7 +175,7 @@ def encode_forged(update: FloatArray, plan: Plan, task: Task, draws: Keystream) 
 
 def is_reachable(total: SumArray, count: int, plan: Plan) -> bool:
     """Whether `count` honest updates can add up to `total`, as the service asks of each group."""
-    return bool(np.linalg.norm(total) <= count * plan.l2_sensitivity * _ROUNDING)
+    return bool(np.linalg.norm(total) <= largest_sum(plan, count) * _ROUNDING)
 
 
 def cut_evenly(sent: Sequence[Sent], group_size: int) -> list[Sequence[Sent]]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.arrays import FloatArray
-from protocol.distributed_noise import add_share
+from protocol.distributed_noise import add_share, largest_norm
 from protocol.lanes import LaneArray
 from protocol.plan import Plan, SecureAggregationParameters
 from protocol.quantisation import Quantiser
@@ -82,6 +82,15 @@ def decode_sum(lanes: LaneArray, plan: Plan, task: Task) -> npt.NDArray[np.float
     """
     _, quantiser = _parts(plan)
     return quantiser.decode_sum(lanes, _rotation_seed(task))
+
+
+def largest_sum(plan: Plan, count: int) -> float:
+    """Service: the L2 norm, in units of weight change, that no decoded sum of `count` honest members exceeds.
+
+    Where devices add noise it does with a chance of 2^-40. A sum beyond holds what no honest device sent.
+    """
+    shared = plan.shared_noise
+    return count * plan.l2_sensitivity if shared is None else largest_norm(shared, count)
 
 
 def require_floor(secure: SecureAggregationParameters) -> None:

@@ -24,11 +24,10 @@ from aggregation_service.storage.database import Database
 from aggregation_service.storage.partial_sums import SealedPart
 from aggregation_service.storage.rounds import RoundRecord
 from aggregation_service.storage.secure_groups import GroupRecord
-from protocol.distributed_noise import largest_norm
 from protocol.plan import Plan
 from protocol.secure_aggregation import unmasking
 from protocol.secure_aggregation.group import Group, GroupFailed
-from protocol.secure_aggregation.inputs import decode_sum
+from protocol.secure_aggregation.inputs import decode_sum, largest_sum
 from protocol.secure_aggregation.packing import packed_bytes
 from protocol.secure_aggregation.server import PartialSum
 from protocol.secure_aggregation.survivors import from_bitmap
@@ -122,8 +121,7 @@ def _checked(total: npt.NDArray[np.float64], count: int, plan: Plan) -> TakenSum
 
     An update within the bound of all together cannot be told apart: nobody sees it.
     """
-    shared = plan.shared_noise
-    bound = (count * plan.l2_sensitivity if shared is None else largest_norm(shared, count)) * _ROUNDING
+    bound = largest_sum(plan, count) * _ROUNDING
     if np.linalg.norm(total) > bound:  # by how much is not told: the sum may have no noise
         return Failed(GroupFailure.NORM, f"the norm of a sum of {count} must be <= {bound:.6g}")
     return TakenSum(total, count)

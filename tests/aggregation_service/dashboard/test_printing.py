@@ -8,7 +8,13 @@ import pytest
 
 from aggregation_service.dashboard.printing import statement_page
 from aggregation_service.privacy.disclosures import Released, RoundFacts
-from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.privacy.ledger import (
+    CorrelatedSumReleased,
+    DistributedSumReleased,
+    GaussianSumReleased,
+    LedgerEvent,
+    ReleasesLost,
+)
 from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz
 from aggregation_service.privacy.statement import (
     Circumstances,
@@ -80,6 +86,34 @@ def test_every_kind_of_release_has_a_name(kind: str) -> None:
     written = page(msgspec.structs.replace(make(FRESH), released=(other,)))
     assert "77" in written
     assert "word loss" in written
+
+
+def test_noise_by_devices_says_what_it_counts_on() -> None:
+    event = DistributedSumReleased(
+        round_id=f"{0:032x}",
+        model_version=0,
+        num_reports=18,
+        max_participations=1,
+        noise_multiplier=2.5,
+        l2_clip_norm=0.5,
+        sigma_numerator=10,
+        sigma_denominator=1,
+        num_shares=16,
+        squared_bound=254,
+        vector_length=37,
+    )
+    assumed = ROUND._replace(adversary_fraction=0.05, dropout_fraction=0.1)
+    written = page(make(event, circumstances=replace(CIRCUMSTANCES, rounds={f"{0:032x}": assumed})))
+    for said in (
+        "nobody must be trusted for the noise",
+        "1 group released a sum, of 18 to 18 reports",
+        "16 honest shares in each sum",
+        "5.0 % of a group side with the service at most, 10.0 % drop out",
+    ):
+        assert said in written
+    mixed = make(event, FRESH)
+    assert "must be trusted for the noise" in mixed.trust_mode
+    assert "nobody must be" not in mixed.trust_mode
 
 
 def test_what_has_no_bound_says_so() -> None:

@@ -28,11 +28,12 @@ def secure_files(round_files, secure_plan):
 def begin(service, secure_files, secure_plan, tmp_path):
     """Offers a round and waits for the device with a group of its own."""
 
-    def begin(**options):
-        selected = service.offer(secure_files)
-        plan_sha256 = hashlib.sha256(secure_files["plan"]).digest()
+    def begin(plan=secure_plan, **options):
+        files = secure_files | {"plan": encode_plan(plan)}
+        selected = service.offer(files)
+        plan_sha256 = hashlib.sha256(files["plan"]).digest()
         task = Task(population="tests", round_id=selected.round_id, plan_sha256=plan_sha256)
-        service.group = Group(secure_plan, task, load_identity_key(tmp_path / "tests"), **options)
+        service.group = Group(plan, task, load_identity_key(tmp_path / "tests"), **options)
         return service.group
 
     return begin

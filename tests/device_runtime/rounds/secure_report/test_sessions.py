@@ -17,9 +17,7 @@ from device_runtime.rounds.taking_part import SESSION_GRACE_S
 from device_runtime.storage.files import write_atomically
 from protocol.clipping import l2_norm
 from protocol.lanes import signed_values
-from protocol.plan import encode_plan
 from protocol.secure_aggregation.inputs import decode_sum
-from protocol.secure_aggregation.packing import unpack
 from protocol.update import decode_update
 
 
@@ -330,29 +328,26 @@ def test_a_plain_plan_is_refused_by_an_owner_who_asks_for_secure_aggregation(
     assert events(steps(new_agent(require_secure_aggregation=True), 8))[-1] is Event.REPORTED
 
 
-def test_an_owner_may_ask_that_devices_make_the_noise(
-    *, new_agent, service, secure_files, secure_plan, begin, clock, tmp_path
-):
+@pytest.fixture(scope="module")
+def noisy_plan(secure_plan):
+    privacy = msgspec.structs.replace(secure_plan.privacy, noise_multiplier=5.0, noise_by="devices")
+    return msgspec.structs.replace(secure_plan, privacy=privacy)
+
+
+def test_an_owner_may_ask_that_devices_make_the_noise(*, new_agent, begin, noisy_plan, clock):
     begin()
     outcome = steps(new_agent(require_device_noise=True), 2)[-1]
     assert outcome.event is Event.REFUSED
     assert outcome.reason == "this device's owner asks for noise by devices, the round leaves it to the service"
     clock.now += 4_000
-    privacy = msgspec.structs.replace(secure_plan.privacy, noise_multiplier=0.5, noise_by="devices")
-    by_devices = msgspec.structs.replace(secure_plan, privacy=privacy)
-    service.offer(secure_files | {"plan": encode_plan(by_devices)})
-    assert steps(new_agent(require_device_noise=True), 3)[-1].event is Event.TRAINED
+    begin(noisy_plan)
+    assert events(steps(new_agent(require_device_noise=True), 8))[-1] is Event.REPORTED
 
 
-def test_what_waits_in_the_spool_has_its_share_of_noise(*, new_agent, service, secure_files, secure_plan, tmp_path):
-    """The same update, trained on again from the same seed, is never encoded twice alike, nor near itself."""
-    privacy = msgspec.structs.replace(secure_plan.privacy, noise_multiplier=5.0, noise_by="devices")
-    noisy = msgspec.structs.replace(secure_plan, privacy=privacy)
-    service.offer(secure_files | {"plan": encode_plan(noisy)})
-    agent = new_agent()
-    steps(agent, 3)
-    quantiser, shared = noisy.quantiser, noisy.shared_noise
-    spooled = agent._spool.get(state(tmp_path).phase.selected.assignment_id)
-    values = signed_values(unpack(spooled, noisy.num_weights, 16).copy(), 16).astype(float)
-    assert np.sqrt(np.mean(values**2)) == pytest.approx(float(shared.sigma), rel=0.2)
-    assert np.mean(values**2) * noisy.num_weights > 2 * quantiser.squared_bound, "more than any update alone"
+def test_what_is_masked_has_the_device_s_share_of_noise(*, new_agent, begin, noisy_plan):
+    group = begin(noisy_plan)
+    assert events(steps(new_agent(), 8))[-1] is Event.REPORTED
+    values = signed_values(group.input_of_device().copy(), 16).astype(float)
+    squares = np.sum(values**2)
+    assert squares > 2 * noisy_plan.quantiser.squared_bound, "more than any update alone"
+    assert squares == pytest.approx(noisy_plan.num_weights * float(noisy_plan.shared_noise.sigma) ** 2, rel=0.4)
