@@ -4,17 +4,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from aggregation_service import operations
+from aggregation_service.config import load_signing_key
 from aggregation_service.operations.evaluations import EvaluationSettings
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.privacy.accounting import privacy_spent
-from aggregation_service.privacy.ledger import DistributedSumReleased
+from aggregation_service.privacy.ledger import DistributedSumReleased, UnknownEvent, encode_event
+from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.statement import PrivacyStatement
 from aggregation_service.privacy.wording import DISTRIBUTED_NOISE
 from aggregation_service.releases.statements import state_now
-from aggregation_service.releases.verification import check_ledger
-from aggregation_service.storage import books, models
+from aggregation_service.releases.verification import check_ledger, verify_statement
+from aggregation_service.storage import books, models, releases
+from aggregation_service.storage.tables import ledger
 from protocol.evaluation import EvaluationSums, ModelSums
 from protocol.keystream import Keystream
 from protocol.weights import flatten
@@ -192,3 +196,23 @@ def test_an_evaluation_has_noise_by_devices_too(rehearsal: Any, cohort: Any, wal
     (event,) = booked(rehearsal)
     assert (event.vector_length, event.num_reports) == (7, 4)
     assert event.noise_multiplier == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_release_can_be_verified_and_no_ledger_that_says_more_noise_is_taken(
+    rehearsal: Any, cohort: Any, walked: Any
+) -> None:
+    walked(begin(cohort, 4))
+    rehearsal.wait(1)
+    operations.publish_release(rehearsal.config, population=POPULATION, files={"model": b"model"})
+    key = load_signing_key(rehearsal.config.signing_key_path).public_key()
+    with rehearsal.service.database.read() as connection:
+        (release,) = releases.list_releases(connection, POPULATION)
+        assert verify_statement(connection, release, check_ledger(connection, POPULATION), key) == ()
+    (event,) = booked(rehearsal)
+    more = encode_event(event).replace(f'"noise_multiplier":{event.noise_multiplier}', '"noise_multiplier":9.5')
+    with rehearsal.service.database.write() as connection:
+        connection.execute(update(ledger).values(event=more))
+    with rehearsal.service.database.read() as connection, pytest.raises(BrokenLedger):
+        check_ledger(connection, POPULATION)
+    with pytest.raises(UnknownEvent, match=r"noise_multiplier must be <= .*, which the shares make, got 9\.5"):
+        booked(rehearsal)
