@@ -24,7 +24,7 @@ from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS, LaneArray, check_lane
 from protocol.quantisation import Quantiser
 
 MIN_SHARE_SIGMA = Fraction(3)
-"""From here on a sum of shares protects as the Gaussian does, but for 10^-30 (`aggregation_service.privacy.shares`)."""
+"""From here on a sum of shares protects as the Gaussian does, but for 10^-24 (`aggregation_service.privacy.shares`)."""
 
 _UP = 1 + 2.0**-50  # the rounding of a formula's own operations
 _CHUNK_LENGTH = 1 << 16  # coordinates at a time: a device never holds all noise as int64

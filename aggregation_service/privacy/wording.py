@@ -54,7 +54,7 @@ NOT_PROTECTED_IN_STREAMS = (
 
 NOT_CHECKED_SHARES = (
     "that devices added their shares of the noise: nobody sees one; {num_shares} honest ones are counted on in each "
-    "group of {least_reports} and more, as if {adversaries:.0%} were corrupt and {dropouts:.0%} dropped out"
+    "group of {least_reports} and more, as if {adversaries:.1%} were corrupt and {dropouts:.1%} dropped out"
 )
 """Besides, where devices added noise."""
 

@@ -60,6 +60,9 @@ def test_json_says_what_the_plan_is_made_of() -> None:
     )
     tree = plan_noise(Tree(4), deployment)
     assert told["participations"] == 4
+    shares = told["noise_by_devices"]
+    assert (shares["members"], shares["num_honest"]) == (40, 28)
+    assert shares["epsilon"] <= 3
     assert told["deployment"]["num_weights"] == 3_000
     assert told["plans"][1] == {
         "mechanism": {"kind": "tree", "restart_every": 4},
