@@ -44,8 +44,8 @@ def book_sum(connection: Connection, record: RoundRecord, group: GroupRecord, *,
     participations = 1 + books.most_reported(connection, record.population, devices)
     most = max(current.max_participations, participations)
     event = _event(shared, current, len(devices), most)
-    events = [*books.list_events(connection, record.population), event]
-    if any_exceeded(limits_of(connection, record.task, delta), events):
+    limits = limits_of(connection, record.task, delta)
+    if limits and any_exceeded(limits, [*books.list_events(connection, record.population), event]):
         return False
     books.note_reported(connection, record.population, devices)
     rounds.save_round(connection, replace(current, max_participations=most))
