@@ -1,6 +1,7 @@
-"""Pre-training on public text: Adam over the hand-written gradient."""
+"""Training on pooled text, on a workstation: Adam over the hand-written gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,14 @@ import tensorflow as tf
 from model.backward import Batch, gradient
 from model.network import NetworkShape
 from protocol.weights import Weights
-from tokenizer.examples import Examples, pad_to_batches
+from tokenizer.examples import Examples, make_examples, pad_to_batches
 from tokenizer.vocabulary import Vocabulary
 
+DEFAULT_BATCH_WORDS = 384
+"""Words a step, padding included: 32 sequences of 12."""
+
 _NEVER_A_TARGET_MARGIN = 5.0
+_LAST_SHARE = 0.1  # of the learning rate, at the end
 
 
 def unigram_bias(vocabulary: Vocabulary) -> npt.NDArray[np.float32]:
@@ -28,55 +33,131 @@ def unigram_bias(vocabulary: Vocabulary) -> npt.NDArray[np.float32]:
     return np.where(is_target, shares, shares[is_target].min() - _NEVER_A_TARGET_MARGIN).astype(np.float32)
 
 
-def count_steps(examples: Examples, *, batch_size: int, epochs: int) -> int:
+def make_buckets(
+    messages: Iterable[Sequence[int]], vocabulary: Vocabulary, lengths: Sequence[int]
+) -> tuple[Examples, ...]:
+    """Sorts messages by length, so that little of a batch is padding and no context is cut off.
+
+    Args:
+      messages: ids, as `Vocabulary.encode_message` gives them.
+      vocabulary: says which ids are targets.
+      lengths: predictions a sequence in each bucket, increasing; a message longer than the last goes on in another.
+
+    Returns:
+      Examples of each length that holds any.
+
+    """
+    edges = np.array(lengths)
+    sorted_in: list[list[Sequence[int]]] = [[] for _ in lengths]
+    for message in messages:
+        place = min(int(np.searchsorted(edges, len(message) - 1)), len(lengths) - 1)
+        sorted_in[place].append(message)
+    buckets = (make_examples(some, vocabulary, length) for some, length in zip(sorted_in, lengths, strict=True))
+    return tuple(examples for examples in buckets if examples.num_targets)
+
+
+def count_steps(buckets: Sequence[Examples], *, epochs: int, batch_words: int = DEFAULT_BATCH_WORDS) -> int:
     """Optimiser steps that `pretrain` takes."""
-    return epochs * -(-len(examples.tokens) // batch_size)
+    return epochs * sum(-(-len(bucket.tokens) // _batch_size(bucket, batch_words)) for bucket in buckets)
 
 
 def pretrain(
     shape: NetworkShape,
     weights: Weights,
-    examples: Examples,
+    buckets: Sequence[Examples],
     *,
     epochs: int,
-    batch_size: int = 32,
+    batch_words: int = DEFAULT_BATCH_WORDS,
     learning_rate: float = 2e-3,
     seed: int = 0,
+    keep: Path | None = None,
     on_step: Callable[[float], None] = lambda loss: None,
 ) -> Weights:
-    """Trains `weights` on `examples`.
+    """Trains `weights` on `buckets`.
 
     Args:
       shape: sizes of the network.
       weights: to begin with; not changed.
-      examples: sequences of public text.
+      buckets: sequences of text, each bucket of one length; see `make_buckets`.
       epochs: passes over them, each in another order.
-      batch_size: sequences a step.
+      batch_words: words a step, padding included.
       learning_rate: Adam's at the beginning; falls linearly to a tenth.
-      seed: of the order; public text's order is no secret.
-      on_step: called with the loss after each step, for progress bars.
+      seed: of the order; pooled text's order is no secret.
+      keep: folder in which each epoch's end is kept, so that the same call goes on from there; None keeps nothing.
+      on_step: called with the loss after each step, for progress bars; with NaN for steps of epochs that were kept.
 
     Returns:
       The trained weights, float32 by name.
 
     """
-    steps = count_steps(examples, batch_size=batch_size, epochs=epochs)
-    schedule = tf.keras.optimizers.schedules.PolynomialDecay(learning_rate, max(1, steps), learning_rate / 10)
-    optimizer = tf.keras.optimizers.Adam(schedule)
-    variables = {spec.name: tf.Variable(weights[spec.name], name=spec.name) for spec in shape.tensors}
-    optimizer.build(list(variables.values()))
+    steps = count_steps(buckets, epochs=epochs, batch_words=batch_words)
+    trainer = _Trainer(shape, weights, learning_rate, steps)
+    kept = _Kept(trainer, keep)
+    for epoch in range(epochs):
+        if epoch < kept.epochs:
+            for _ in range(steps // epochs):
+                on_step(float("nan"))
+            continue
+        for batch in _in_any_order(buckets, batch_words, np.random.default_rng([seed, epoch])):
+            on_step(float(trainer.step(*(tf.constant(array) for array in batch))))
+        kept.save(epoch + 1)
+    return trainer.weights
 
-    @tf.function(autograph=False)
-    def step(tokens: tf.Tensor, targets: tf.Tensor, target_weights: tf.Tensor) -> tf.Tensor:
-        values = {name: variable.read_value() for name, variable in variables.items()}
+
+class _Trainer:
+    """Variables, Adam, and a step that is traced once for each length."""
+
+    def __init__(self, shape: NetworkShape, weights: Weights, learning_rate: float, steps: int):
+        schedule = tf.keras.optimizers.schedules.PolynomialDecay(
+            learning_rate, max(1, steps), learning_rate * _LAST_SHARE
+        )
+        self.variables = {spec.name: tf.Variable(weights[spec.name], name=spec.name) for spec in shape.tensors}
+        self.optimizer = tf.keras.optimizers.Adam(schedule)
+        self.optimizer.build(list(self.variables.values()))
+        self.step = tf.function(self._step, autograph=False)
+
+    @property
+    def weights(self) -> Weights:
+        return {name: variable.numpy() for name, variable in self.variables.items()}
+
+    def _step(self, tokens: tf.Tensor, targets: tf.Tensor, target_weights: tf.Tensor) -> tf.Tensor:
+        values = {name: variable.read_value() for name, variable in self.variables.items()}
         result = gradient(values, Batch(tokens, targets, target_weights))
-        optimizer.apply_gradients([(result.by_name[name], variable) for name, variable in variables.items()])
+        pairs = [(result.by_name[name], variable) for name, variable in self.variables.items()]
+        self.optimizer.apply_gradients(pairs)
         return result.loss
 
-    generator = np.random.default_rng(seed)
-    for _ in range(epochs):
-        order = generator.permutation(len(examples.tokens))
-        shuffled = Examples(*(array[order] for array in examples))
-        for batch in pad_to_batches(shuffled, batch_size):
-            on_step(float(step(*(tf.constant(array) for array in batch))))
-    return {name: variable.numpy() for name, variable in variables.items()}
+
+class _Kept:
+    """The end of the newest epoch on disk, Adam's moments included."""
+
+    def __init__(self, trainer: _Trainer, folder: Path | None):
+        self._epochs = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._manager = None
+        if folder is not None:
+            state = tf.train.Checkpoint(epochs=self._epochs, optimizer=trainer.optimizer, **trainer.variables)
+            self._manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=1)
+            self._manager.restore_or_initialize()
+
+    @property
+    def epochs(self) -> int:
+        return int(self._epochs.numpy())
+
+    def save(self, epochs: int) -> None:
+        self._epochs.assign(epochs)
+        if self._manager is not None:
+            self._manager.save(checkpoint_number=epochs)
+
+
+def _in_any_order(buckets: Sequence[Examples], batch_words: int, generator: np.random.Generator) -> Iterator[Examples]:
+    """Batches of all buckets, shuffled: sequences within their bucket, then batches among each other."""
+    batches = []
+    for bucket in buckets:
+        order = generator.permutation(len(bucket.tokens))
+        batches += pad_to_batches(Examples(*(array[order] for array in bucket)), _batch_size(bucket, batch_words))
+    for place in generator.permutation(len(batches)):
+        yield batches[place]
+
+
+def _batch_size(bucket: Examples, batch_words: int) -> int:
+    return max(1, batch_words // bucket.tokens.shape[1])

@@ -10,7 +10,6 @@ import msgspec
 from evaluation.rehearsal.people import People
 from evaluation.rehearsal.settings import RehearsalSettings
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
-from tokenizer.examples import make_examples
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
@@ -98,15 +97,15 @@ def _pretrain(
     settings: RehearsalSettings, donors: Sequence[str], vocabulary: Vocabulary, on_step: Callable[[], None]
 ) -> Weights:
     from model.network import initial_weights
-    from model.pretraining import pretrain, unigram_bias
+    from model.pretraining import make_buckets, pretrain, unigram_bias
 
     encoded = [vocabulary.encode_message(text) for text in donors]
     return pretrain(
         settings.shape,
         initial_weights(settings.shape, settings.seed, unigram_bias(vocabulary)),
-        make_examples(encoded, vocabulary, settings.training.sequence_length),
+        make_buckets(encoded, vocabulary, [settings.training.sequence_length]),
         epochs=settings.pretraining_epochs,
-        batch_size=PRETRAINING_BATCH,
+        batch_words=PRETRAINING_BATCH * settings.training.sequence_length,
         seed=settings.seed,
         on_step=lambda _: on_step(),
     )
