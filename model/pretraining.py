@@ -1,6 +1,6 @@
 """Training on pooled text, on a workstation: Adam over the hand-written gradient."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,8 @@ import tensorflow as tf
 from model.backward import Batch, gradient
 from model.network import NetworkShape
 from protocol.weights import Weights
-from tokenizer.examples import Examples, make_examples, pad_to_batches
+from tokenizer.examples import Examples, pad_to_batches
 from tokenizer.vocabulary import Vocabulary
-
-DEFAULT_BATCH_WORDS = 384
-"""Words a step, padding included: 32 sequences of 12."""
 
 _NEVER_A_TARGET_MARGIN = 5.0
 _LAST_SHARE = 0.1  # of the learning rate, at the end
@@ -33,54 +30,31 @@ def unigram_bias(vocabulary: Vocabulary) -> npt.NDArray[np.float32]:
     return np.where(is_target, shares, shares[is_target].min() - _NEVER_A_TARGET_MARGIN).astype(np.float32)
 
 
-def make_buckets(
-    messages: Iterable[Sequence[int]], vocabulary: Vocabulary, lengths: Sequence[int]
-) -> tuple[Examples, ...]:
-    """Sorts messages by length, so that little of a batch is padding and no context is cut off.
-
-    Args:
-      messages: ids, as `Vocabulary.encode_message` gives them.
-      vocabulary: says which ids are targets.
-      lengths: predictions a sequence in each bucket, increasing; a message longer than the last goes on in another.
-
-    Returns:
-      Examples of each length that holds any.
-
-    """
-    edges = np.array(lengths)
-    sorted_in: list[list[Sequence[int]]] = [[] for _ in lengths]
-    for message in messages:
-        place = min(int(np.searchsorted(edges, len(message) - 1)), len(lengths) - 1)
-        sorted_in[place].append(message)
-    buckets = (make_examples(some, vocabulary, length) for some, length in zip(sorted_in, lengths, strict=True))
-    return tuple(examples for examples in buckets if examples.num_targets)
-
-
-def count_steps(buckets: Sequence[Examples], *, epochs: int, batch_words: int = DEFAULT_BATCH_WORDS) -> int:
+def count_steps(examples: Examples, *, batch_size: int, epochs: int) -> int:
     """Optimiser steps that `pretrain` takes."""
-    return epochs * sum(-(-len(bucket.tokens) // _batch_size(bucket, batch_words)) for bucket in buckets)
+    return epochs * -(-len(examples.tokens) // batch_size)
 
 
 def pretrain(
     shape: NetworkShape,
     weights: Weights,
-    buckets: Sequence[Examples],
+    examples: Examples,
     *,
     epochs: int,
-    batch_words: int = DEFAULT_BATCH_WORDS,
+    batch_size: int = 32,
     learning_rate: float = 2e-3,
     seed: int = 0,
     keep: Path | None = None,
     on_step: Callable[[float], None] = lambda loss: None,
 ) -> Weights:
-    """Trains `weights` on `buckets`.
+    """Trains `weights` on `examples`.
 
     Args:
       shape: sizes of the network.
       weights: to begin with; not changed.
-      buckets: sequences of text, each bucket of one length; see `make_buckets`.
+      examples: sequences of text.
       epochs: passes over them, each in another order.
-      batch_words: words a step, padding included.
+      batch_size: sequences a step.
       learning_rate: Adam's at the beginning; falls linearly to a tenth.
       seed: of the order; pooled text's order is no secret.
       keep: folder in which each epoch's end is kept, so that the same call goes on from there; None keeps nothing.
@@ -90,7 +64,7 @@ def pretrain(
       The trained weights, float32 by name.
 
     """
-    steps = count_steps(buckets, epochs=epochs, batch_words=batch_words)
+    steps = count_steps(examples, batch_size=batch_size, epochs=epochs)
     trainer = _Trainer(shape, weights, learning_rate, steps)
     kept = _Kept(trainer, keep)
     for epoch in range(epochs):
@@ -98,14 +72,14 @@ def pretrain(
             for _ in range(steps // epochs):
                 on_step(float("nan"))
             continue
-        for batch in _in_any_order(buckets, batch_words, np.random.default_rng([seed, epoch])):
+        for batch in _shuffled(examples, batch_size, np.random.default_rng([seed, epoch])):
             on_step(float(trainer.step(*(tf.constant(array) for array in batch))))
         kept.save(epoch + 1)
     return trainer.weights
 
 
 class _Trainer:
-    """Variables, Adam, and a step that is traced once for each length."""
+    """Variables, Adam, and a step."""
 
     def __init__(self, shape: NetworkShape, weights: Weights, learning_rate: float, steps: int):
         schedule = tf.keras.optimizers.schedules.PolynomialDecay(
@@ -149,15 +123,6 @@ class _Kept:
             self._manager.save(checkpoint_number=epochs)
 
 
-def _in_any_order(buckets: Sequence[Examples], batch_words: int, generator: np.random.Generator) -> Iterator[Examples]:
-    """Batches of all buckets, shuffled: sequences within their bucket, then batches among each other."""
-    batches = []
-    for bucket in buckets:
-        order = generator.permutation(len(bucket.tokens))
-        batches += pad_to_batches(Examples(*(array[order] for array in bucket)), _batch_size(bucket, batch_words))
-    for place in generator.permutation(len(batches)):
-        yield batches[place]
-
-
-def _batch_size(bucket: Examples, batch_words: int) -> int:
-    return max(1, batch_words // bucket.tokens.shape[1])
+def _shuffled(examples: Examples, batch_size: int, generator: np.random.Generator) -> Iterator[Examples]:
+    order = generator.permutation(len(examples.tokens))
+    yield from pad_to_batches(Examples(*(array[order] for array in examples)), batch_size)

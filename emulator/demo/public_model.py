@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import wordfreq
 
 from model.network import NetworkShape, initial_weights
-from model.pretraining import count_steps, make_buckets, pretrain, unigram_bias
+from model.pretraining import count_steps, pretrain, unigram_bias
 from protocol.weights import Weights
 from tokenizer.casing import Casing, learn_casing
-from tokenizer.examples import Examples
+from tokenizer.examples import Examples, make_examples
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
-SEQUENCE_LENGTH = 12
+BATCH_SIZE = 16
+SEQUENCE_LENGTH = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,19 +35,18 @@ def learn_words(donor_texts: Sequence[str], *, size: int, public_weight: float) 
     return PublicWords(vocabulary=vocabulary, casing=learn_casing(donor_texts), counts=counts)
 
 
-def donor_examples(donor_texts: Sequence[str], vocabulary: Vocabulary) -> tuple[Examples, ...]:
-    """The donors' text as training sequences, all of one length."""
-    encoded = [vocabulary.encode_message(text) for text in donor_texts]
-    return make_buckets(encoded, vocabulary, [SEQUENCE_LENGTH])
+def donor_examples(donor_texts: Sequence[str], vocabulary: Vocabulary) -> Examples:
+    """The donors' text as training sequences."""
+    return make_examples([vocabulary.encode_message(text) for text in donor_texts], vocabulary, SEQUENCE_LENGTH)
 
 
-def pretraining_steps(examples: Sequence[Examples], epochs: int) -> int:
+def pretraining_steps(examples: Examples, epochs: int) -> int:
     """Steps that `pretrain_on` will take."""
-    return count_steps(examples, epochs=epochs)
+    return count_steps(examples, batch_size=BATCH_SIZE, epochs=epochs)
 
 
 def pretrain_on(
-    examples: Sequence[Examples],
+    examples: Examples,
     shape: NetworkShape,
     vocabulary: Vocabulary,
     *,
@@ -56,4 +56,4 @@ def pretrain_on(
 ) -> Weights:
     """Trains a network of `shape` on donors' text, from random weights and the vocabulary's shares as output bias."""
     first = initial_weights(shape, seed, unigram_bias(vocabulary))
-    return pretrain(shape, first, examples, epochs=epochs, seed=seed, on_step=on_step)
+    return pretrain(shape, first, examples, epochs=epochs, batch_size=BATCH_SIZE, seed=seed, on_step=on_step)

@@ -153,14 +153,14 @@ def describe(training: Training) -> str:
     """What sets an experiment apart, in a line.
 
     >>> describe(Central(text="public", epochs=2))
-    'central on public, 2 epochs, rate 0.002, 1024 words a step, seed 1'
+    'central on public, 2 epochs, rate 0.002, batches of 24, seed 1'
     """
     match training:
         case Central():
             after = "" if training.start is None else f" after {training.start}"
             return (
                 f"central on {training.text}{after}, {training.epochs} epochs, rate {training.learning_rate:g}, "
-                f"{training.batch_words} words a step, seed {training.seed}"
+                f"batches of {training.batch_size}, seed {training.seed}"
             )
         case Federated():
             noise = training.noise

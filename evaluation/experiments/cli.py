@@ -80,7 +80,8 @@ def begin(*, folder: Path, population: Path | None, public: tuple[Path, ...], **
               help="To train on: public, the population's, or both.")  # fmt: skip
 @click.option("--start", help="Experiment whose weights to start from.  [default: random weights]")
 @click.option("--epochs", type=click.IntRange(1, 1000), default=4, show_default=True, help="Passes over the text.")
-@click.option("--batch-words", type=click.IntRange(64, 65536), default=1024, show_default=True, help="A step's words.")
+@click.option("--batch-size", type=click.IntRange(1, 4096), default=24, show_default=True,
+              help="Sequences of 40 words a step.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=2e-3, show_default=True,
               help="Adam's, at first.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of weights and order.")

@@ -28,10 +28,10 @@ def run_central(book: Book, name: str, training: Central, texts: Texts, bar: Bar
     began, shape = time.monotonic(), book.text.shape
     keep = book.unfinished(name, training)
     start = None if training.start is None else book.weights(training.start)
-    buckets = make_text(training, texts, book.vocabulary)
-    with bar(f"training {name}", count_steps(training, buckets)) as advance:
+    examples = make_text(training, texts, book.vocabulary)
+    with bar(f"training {name}", count_steps(training, examples)) as advance:
         weights = train_centrally(
-            training, shape, start, book.vocabulary, buckets, keep=keep, on_step=lambda _: advance()
+            training, shape, start, book.vocabulary, examples, keep=keep, on_step=lambda _: advance()
         )
     later = Measuring(texts.later, book.vocabulary).accuracy(weights)
     entry = Entry(name=name, training=training, later=later, seconds=time.monotonic() - began)

@@ -49,7 +49,7 @@ class Central(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
       text: which: public, the population's own, or both pooled.
       start: the experiment whose weights it starts from; None for random ones.
       epochs: passes over the text.
-      batch_words: words a step, padding included.
+      batch_size: sequences of 40 words a step.
       learning_rate: Adam's, at first.
       seed: of first weights and order.
 
@@ -58,7 +58,7 @@ class Central(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     text: Literal["pooled", "public", "population"] = "pooled"
     start: str | None = None
     epochs: Positive = 4
-    batch_words: Positive = 1024
+    batch_size: Positive = 24
     learning_rate: Rate = 2e-3
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
 

@@ -10,6 +10,8 @@ import msgspec
 from evaluation.rehearsal.people import People
 from evaluation.rehearsal.settings import RehearsalSettings
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
+from tokenizer.examples import make_examples
+from tokenizer.text import tokenize
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
@@ -45,8 +47,9 @@ class Ground:
 
 
 def count_pretraining(settings: RehearsalSettings, people: People) -> int:
-    """Steps of pre-training, nearly, for a progress bar: a long message is more than the one sequence counted here."""
-    return settings.pretraining_epochs * -(-len(people.donors) // PRETRAINING_BATCH)
+    """Steps of pre-training, nearly, for a progress bar: sequences are taken to be full."""
+    words = sum(len(tokenize(text)) for text in people.donors)
+    return settings.pretraining_epochs * -(-words // (PRETRAINING_BATCH * settings.training.sequence_length))
 
 
 def lay_ground(settings: RehearsalSettings, people: People, folder: Path, on_step: Callable[[], None]) -> Ground:
@@ -97,15 +100,15 @@ def _pretrain(
     settings: RehearsalSettings, donors: Sequence[str], vocabulary: Vocabulary, on_step: Callable[[], None]
 ) -> Weights:
     from model.network import initial_weights
-    from model.pretraining import make_buckets, pretrain, unigram_bias
+    from model.pretraining import pretrain, unigram_bias
 
     encoded = [vocabulary.encode_message(text) for text in donors]
     return pretrain(
         settings.shape,
         initial_weights(settings.shape, settings.seed, unigram_bias(vocabulary)),
-        make_buckets(encoded, vocabulary, [settings.training.sequence_length]),
+        make_examples(encoded, vocabulary, settings.training.sequence_length),
         epochs=settings.pretraining_epochs,
-        batch_words=PRETRAINING_BATCH * settings.training.sequence_length,
+        batch_size=PRETRAINING_BATCH,
         seed=settings.seed,
         on_step=lambda _: on_step(),
     )

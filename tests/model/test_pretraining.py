@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from model.network import NetworkShape, initial_weights
-from model.pretraining import count_steps, make_buckets, pretrain, unigram_bias
+from model.pretraining import count_steps, pretrain, unigram_bias
+from tokenizer.examples import make_examples
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL, START_ID, Vocabulary
@@ -16,8 +15,6 @@ SIZE = NUM_SPECIAL + len(PUNCTUATION) + len(WORDS)
 VOCABULARY = Vocabulary(train_vocabulary({word: 1 / (rank + 1) for rank, word in enumerate(WORDS)}, SIZE))
 SHAPE = NetworkShape(vocabulary_size=SIZE, embedding_size=4, num_units=6)
 TARGETS = sorted(VOCABULARY.target_ids)
-
-encoded = st.lists(st.sampled_from(TARGETS), min_size=1, max_size=20).map(lambda ids: [START_ID, *ids])
 
 
 def phrases(count: int, seed: int) -> list[list[int]]:
@@ -31,13 +28,13 @@ def phrases(count: int, seed: int) -> list[list[int]]:
     ]
 
 
-BUCKETS = make_buckets(phrases(60, 1), VOCABULARY, [4, 8])
-STEPS = count_steps(BUCKETS, epochs=3, batch_words=32)
+EXAMPLES = make_examples(phrases(100, 1), VOCABULARY, 8)
+STEPS = count_steps(EXAMPLES, epochs=3, batch_size=4)
 
 
 def train(**named):
     first = initial_weights(SHAPE, 1, unigram_bias(VOCABULARY))
-    return pretrain(SHAPE, first, BUCKETS, epochs=3, batch_words=32, learning_rate=0.02, **named)
+    return pretrain(SHAPE, first, EXAMPLES, epochs=3, batch_size=4, learning_rate=0.02, **named)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +42,6 @@ def whole():
     """Weights, and the loss of each step."""
     losses: list[float] = []
     return train(on_step=losses.append), losses
-
-
-@given(st.lists(encoded, min_size=1, max_size=30), st.sets(st.integers(1, 12), min_size=1, max_size=4))
-def test_buckets_hold_every_target_once(messages, lengths):
-    buckets = make_buckets(messages, VOCABULARY, sorted(lengths))
-    seen = np.concatenate([bucket.targets[bucket.target_weights > 0] for bucket in buckets])
-    assert sorted(seen) == sorted(index for message in messages for index in message[1:])
-
-
-def test_only_messages_longer_than_any_bucket_are_cut():
-    buckets = make_buckets([[START_ID, *TARGETS[:5]], [START_ID, *TARGETS[:8]]], VOCABULARY, [3, 6])
-    (bucket,) = buckets
-    assert bucket.tokens.shape == (3, 6)
-    assert (bucket.tokens[:, 0] == START_ID).sum() == 2
 
 
 def test_steps_are_counted_and_told_and_the_loss_falls(whole):
