@@ -58,6 +58,11 @@ def make_examples(messages: Iterable[Sequence[int]], vocabulary: Vocabulary, seq
     return Examples(tokens, targets, is_target[targets])
 
 
+def count_sequences(lengths: Iterable[int], sequence_length: int) -> int:
+    """How many sequences `make_examples` makes of messages of so many tokens each, the start not counted."""
+    return len(_pack((range(length + 1) for length in lengths), sequence_length))
+
+
 def _pack(messages: Iterable[Sequence[int]], length: int) -> list[list[Sequence[int]]]:
     """Pieces of messages by sequence: the longest first, each where it leaves the least room.
 

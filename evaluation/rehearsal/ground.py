@@ -10,7 +10,7 @@ import msgspec
 from evaluation.rehearsal.people import People
 from evaluation.rehearsal.settings import RehearsalSettings
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
-from tokenizer.examples import make_examples
+from tokenizer.examples import count_sequences, make_examples
 from tokenizer.text import tokenize
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
@@ -47,9 +47,10 @@ class Ground:
 
 
 def count_pretraining(settings: RehearsalSettings, people: People) -> int:
-    """Steps of pre-training, nearly, for a progress bar: sequences are taken to be full."""
-    words = sum(len(tokenize(text)) for text in people.donors)
-    return settings.pretraining_epochs * -(-words // (PRETRAINING_BATCH * settings.training.sequence_length))
+    """Steps of pre-training, for a progress bar."""
+    lengths = (len(tokenize(text)) for text in people.donors)
+    sequences = count_sequences(lengths, settings.training.sequence_length)
+    return settings.pretraining_epochs * -(-sequences // PRETRAINING_BATCH)
 
 
 def lay_ground(settings: RehearsalSettings, people: People, folder: Path, on_step: Callable[[], None]) -> Ground:

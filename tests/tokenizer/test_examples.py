@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer.examples import make_examples, pad_to_batches
+from tokenizer.examples import count_sequences, make_examples, pad_to_batches
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL, START_ID, UNKNOWN_ID, Vocabulary
@@ -73,6 +73,7 @@ def test_messages_share_a_sequence_only_behind_a_start(messages, length):
 @given(KNOWN, st.integers(1, 13))
 def test_no_sequence_would_have_fitted_behind_another(messages, length):
     examples = make_examples(messages, VOCABULARY, length)
+    assert len(examples.tokens) == count_sequences([len(message) - 1 for message in messages], length)
     taken = ((examples.tokens != 0) | (examples.targets != 0)).sum(axis=1)
     begins = examples.tokens[:, 0] == START_ID
     for one, other in itertools.permutations(range(len(taken)), 2):
