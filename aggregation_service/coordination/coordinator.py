@@ -310,7 +310,7 @@ class Coordinator:
 def _clip(payload: bytes, plan: Plan) -> ClippedUpdate:
     """Reads an update and clips it again: no device is trusted with the sensitivity of the sum."""
     try:
-        return clip_scaled(read_update(payload, plan.update_size, plan.update_format), plan.privacy.l2_clip_norm)
+        return clip_scaled(read_update(payload, plan.update_size, plan.update_format), plan.privacy.report_norm)
     except MalformedMessage as error:
         raise Refused(RefusalKind.MALFORMED_UPDATE, str(error)) from None
     except NonFiniteUpdate as error:
