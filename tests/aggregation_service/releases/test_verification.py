@@ -11,7 +11,7 @@ from aggregation_service import operations
 from aggregation_service.config import load_signing_key
 from aggregation_service.operations import EvaluationSettings
 from aggregation_service.policy import PopulationPolicy
-from aggregation_service.privacy.disclosures import Stream
+from aggregation_service.privacy.disclosures import AdaptiveClipping, Stream
 from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost, decode_event, encode_event
 from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.mechanisms.parameters import Tree
@@ -46,6 +46,9 @@ NEVER_MADE = Stream(
     min_separation=None,
     participation_limit=None,
     separation_limit=1,
+)
+NEVER_ADAPTED = AdaptiveClipping(
+    rounds=1, least_norm=1.0, largest_norm=1.0, floor=None, ceiling=None, target_quantiles=()
 )
 
 
@@ -182,6 +185,7 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
         ("ledger_head", "0" * 64),
         ("secure_aggregation", True),
         ("streams", (NEVER_MADE,)),
+        ("clipping", NEVER_ADAPTED),
         ("released", (msgspec.structs.replace(honest.released[0], times=1),)),
         ("released", ()),
         ("plan_sha256", ("0" * 64,)),
