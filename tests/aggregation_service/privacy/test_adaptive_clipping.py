@@ -1,10 +1,12 @@
 import math
+from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation_service.privacy.adaptive_clipping import (
@@ -15,8 +17,13 @@ from aggregation_service.privacy.adaptive_clipping import (
     initial_state,
     read_state,
 )
+from aggregation_service.privacy.sum_noise import sum_noise
+from aggregation_service.rounds.parameters import RoundParameters
+from protocol.keystream import Keystream
+from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
 
 REPORTS = 100
+ROUNDS = RoundParameters(minimum_reports=1)
 
 
 def parameters(**changed: Any) -> ClippingParameters:
@@ -156,3 +163,58 @@ def test_absurd_parameters_are_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be") as raised:
         parameters(**change)
     assert name in str(raised.value)
+
+
+@settings(deadline=None, max_examples=8)
+@given(st.sampled_from([0.2, 0.5, 0.8]), st.sampled_from([0.02, 0.4, 9.0]), st.integers(0, 2**32))
+def test_with_the_noise_of_rounds_the_norm_finds_the_quantile(quantile: float, initial: float, seed: int) -> None:
+    """The count goes through a sum's grid and its exact noise, at the plan of each round; norms are log-normal."""
+    chosen, generator, read = parameters(target_quantile=quantile), np.random.default_rng(seed), draws(seed)
+    state, norms = begin(chosen, norm=initial), []
+    for _ in range(200):
+        plan = count_plan(state.l2_clip_norm)
+        grid = sum_noise(plan, ROUNDS).grid
+        assert grid is not None
+        half = plan.privacy.bit_per_device / 2
+        total = np.where(generator.lognormal(0.0, 0.5, REPORTS) <= state.l2_clip_norm, half, -half).sum()
+        (noised,) = grid.with_fresh_noise(np.array([total]), read)
+        state = adapt(state, chosen, noised / plan.privacy.bit_per_device, REPORTS)
+        norms.append(state.l2_clip_norm)
+    true = math.exp(0.5 * NormalDist().inv_cdf(quantile))
+    assert abs(math.log(np.exp(np.log(norms[100:]).mean()) / true)) < 0.1
+    assert np.abs(np.log(np.array(norms[100:]) / true)).max() < 0.5
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 2**32))
+def test_noise_alone_stays_within_floor_and_ceiling(seed: int) -> None:
+    """A count of nobody's bits, noised 20 times as much as it should be."""
+    chosen, read = parameters(learning_rate=2.0), draws(seed)
+    state, norms = begin(chosen), []
+    for _ in range(200):
+        plan = count_plan(state.l2_clip_norm, count_noise=100.0)
+        grid = sum_noise(plan, ROUNDS).grid
+        assert grid is not None
+        (noised,) = grid.with_fresh_noise(np.zeros(1), read)
+        state = adapt(state, chosen, noised / plan.privacy.bit_per_device, REPORTS)
+        norms.append(state.l2_clip_norm)
+    assert chosen.floor <= min(norms) < max(norms) <= chosen.ceiling
+    assert np.abs(np.diff(np.log(norms))).max() <= 1 + 1e-9
+
+
+def draws(seed: int) -> Callable[[int], bytes]:
+    return Keystream(seed.to_bytes(32, "little"), b"noise of the tests").read
+
+
+def count_plan(l2_clip_norm: float, count_noise: float = 5.0) -> Plan:
+    return Plan(
+        tensors=(TensorSpec(name="bias", shape=(4,)),),
+        training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
+        privacy=PrivacyParameters(
+            l2_clip_norm=l2_clip_norm,
+            noise_multiplier=1.0,
+            report_goal=REPORTS,
+            minimum_separation_s=0.0,
+            count_noise=count_noise,
+        ),
+    )
