@@ -54,18 +54,6 @@ def update_noise_multiplier(noise_multiplier: float, count_noise: float) -> floa
     return noise_multiplier * (twice / left) * _UP
 
 
-def joint_noise_multiplier(update_noise_multiplier: float, count_noise: float) -> float:
-    """The noise multiplier of update and bit together, z: z^-2 = z_Δ^-2 + (2 σ_b)^-2.
-
-    Raises:
-      ValueError: an argument is not a finite number > 0.
-
-    """
-    _check_positive("update_noise_multiplier", update_noise_multiplier)
-    _check_positive("count_noise", count_noise)
-    return 1 / math.hypot(1 / update_noise_multiplier, 1 / (2 * count_noise))
-
-
 def joint_norm(l2_clip_norm: float, noise_multiplier: float, count_noise: float) -> float:
     """The norm of the longest update with its bit: C sqrt(1 + (z_Δ / (2 σ_b))^2), which is C z_Δ / z; rounded up.
 

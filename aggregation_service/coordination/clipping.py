@@ -10,6 +10,22 @@ from aggregation_service.privacy.adaptive_clipping import WrongClippingState, ad
 from aggregation_service.rounds.accumulator import SumArray
 from aggregation_service.storage import clipping_states
 from aggregation_service.storage.rounds import RoundRecord
+from protocol.errors import MalformedMessage
+from protocol.plan import PrivacyParameters
+from protocol.update import ScaledUpdate
+
+
+def check_bit(update: ScaledUpdate, privacy: PrivacyParameters) -> None:
+    """Checks that a plain report whose plan counts ends in a bit: so a device that lies counts three times at most.
+
+    Under secure aggregation nobody sees a bit, and a lie is bounded by the norm of the whole report.
+
+    Raises:
+      MalformedMessage: it is three times as large as an honest one; 16 bits a value may double it at most.
+
+    """
+    if privacy.count_noise is not None and abs(update.scale * float(update.values[-1])) > 1.5 * privacy.bit_per_device:
+        raise MalformedMessage("a report must end in a bit, +-1/2 in units of the plan")
 
 
 def book_next_norm(connection: Connection, record: RoundRecord, total: SumArray) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from protocol.clipping import clip_to_norm, l2_norm
 from protocol.clipping_bit import (
     coordinate_per_device,
-    joint_noise_multiplier,
     joint_norm,
     update_noise_multiplier,
     with_bit,
@@ -26,9 +25,8 @@ def test_update_and_bit_together_cost_what_was_asked_for(noise_multiplier: float
     assume(2 * count_noise > noise_multiplier)
     raised = update_noise_multiplier(noise_multiplier, count_noise)
     assert raised > noise_multiplier
-    assert joint_noise_multiplier(raised, count_noise) == pytest.approx(noise_multiplier, rel=1e-9)
     exact = [Fraction(value) ** -2 for value in (raised, 2 * count_noise, noise_multiplier)]
-    assert exact[0] + exact[1] <= exact[2]
+    assert exact[0] + exact[1] <= exact[2] < (exact[0] + exact[1]) * (1 + Fraction(1, 10**9))
 
 
 def test_the_paper_s_example() -> None:
@@ -76,8 +74,6 @@ def test_absurd_noise_is_refused(wrong: float) -> None:
     for refused in (
         lambda: update_noise_multiplier(wrong, 1.0),
         lambda: update_noise_multiplier(1.0, wrong),
-        lambda: joint_noise_multiplier(wrong, 1.0),
-        lambda: joint_noise_multiplier(1.0, wrong),
         lambda: coordinate_per_device(wrong, 1.0, 1.0),
         lambda: joint_norm(1.0, wrong, 1.0),
         lambda: with_bit(clip_to_norm(np.zeros(2, np.float32), 1.0), 1.0, 1.0, wrong),

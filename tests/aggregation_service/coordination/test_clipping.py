@@ -25,7 +25,7 @@ from aggregation_service.storage import rounds as stored
 from aggregation_service.storage.models import get_task
 from aggregation_service.storage.tables import clipping_states, files, rounds
 from protocol.arrays import FloatArray
-from protocol.clipping import clip_to_norm
+from protocol.clipping import Clipped, clip_to_norm
 from protocol.discrete_gaussian import discrete_gaussian
 from protocol.manifest import decode_manifest
 from protocol.messages import Selected
@@ -170,15 +170,17 @@ def test_the_statement_says_that_the_quantile_was_released_and_which_norms_were_
 
 
 @ON_SQLITE
-@pytest.mark.parametrize(("value", "bound"), [(-1e30, CLIPPING.ceiling), (1e30, CLIPPING.floor)])
+@pytest.mark.parametrize(("lie", "bound"), [(-1.49, CLIPPING.ceiling), (1.49, CLIPPING.floor)])
 def test_devices_that_all_lie_reach_a_bound_and_no_further(
-    rehearsal: Any, plans: Any, value: float, bound: float
+    rehearsal: Any, plans: Any, lie: float, bound: float
 ) -> None:
-    """Each is clipped to the longest honest report, and a round moves the norm by the learning rate at most."""
+    """The largest bits that are taken, of devices that have nothing else; a round moves the norm no further."""
     create(rehearsal, plans)
     norms = [1.0]
-    for _ in range(8):
-        for selected in [rehearsal.select() for _ in range(GOAL)]:
+    for _ in range(6):
+        cohort = [rehearsal.select() for _ in range(GOAL)]
+        value = lie * plan_of(rehearsal, cohort[0]).privacy.bit_per_device
+        for selected in cohort:
             rehearsal.report(selected, np.append(np.zeros(37, np.float32), np.float32(value)))
         norms.append(next_norm(rehearsal))
     steps = np.abs(np.diff(np.log(norms)))
@@ -283,10 +285,28 @@ def test_a_standing_round_whose_norm_has_changed_is_made_anew(rehearsal: Any, pl
 
 
 @ON_SQLITE
-def test_reports_without_a_bit_are_refused(rehearsal: Any, plans: Any) -> None:
+def test_reports_without_a_bit_or_with_a_hostile_one_are_refused(rehearsal: Any, plans: Any) -> None:
     create(rehearsal, plans)
-    response = rehearsal.put(rehearsal.select(), encode_update(rehearsal.update()))
-    assert response.status_code == 422
+    selected, zeros = rehearsal.select(), np.zeros(37, np.float32)
+    assert rehearsal.put(selected, encode_update(zeros)).status_code == 422
+    half = plan_of(rehearsal, selected).privacy.bit_per_device / 2
+    honest = encode_update(np.append(zeros, np.float32(half)))
+    for bit in (3.1 * half, -3.1 * half, 1e30, -1e30, np.inf, np.nan):
+        assert rehearsal.put(selected, honest[:-4] + np.array([bit], "<f4").tobytes()).status_code == 422
+    assert rehearsal.put(selected, honest).status_code == 200
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("largest", [1e-6, 0.01, 1.0])
+def test_bits_in_16_bits_a_value_are_taken_however_small_they_are(rehearsal: Any, plans: Any, largest: float) -> None:
+    """The count's noise is so large, and so the bit so small, that one step of a value is more or less than it."""
+    plan = with_count_noise(plans(goal=GOAL, noise=NOISE, update_format="int16"), 2e4)
+    rehearsal.create_task(plan, adaptive_clipping=CLIPPING)
+    spike = np.zeros(37, np.float32)
+    spike[3] = largest
+    for was_clipped in (False, True):
+        report = plan.privacy.report(Clipped(spike, was_clipped))
+        assert rehearsal.put(rehearsal.select(), encode_update(report, "int16")).status_code == 200
 
 
 @ON_SQLITE
