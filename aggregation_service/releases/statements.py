@@ -1,9 +1,10 @@
 """The privacy statement that goes out with a release: of all that the ledger holds when the release is signed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, case, select
 
 from aggregation_service.privacy.disclosures import RoundFacts
 from aggregation_service.privacy.ledger import LedgerEvent, decode_event
@@ -16,8 +17,10 @@ from aggregation_service.privacy.statement import (
 )
 from aggregation_service.rounds.combining import Mean
 from aggregation_service.storage import models
+from aggregation_service.storage.clipping_states import clipping_of
 from aggregation_service.storage.files import put_file
 from aggregation_service.storage.models import Task
+from aggregation_service.storage.rounds import with_round_plan
 from aggregation_service.storage.tables import ledger, rounds
 from protocol.manifest import FileEntry
 
@@ -62,17 +65,16 @@ def put_statement(connection: Connection, population: str, delta: float) -> File
 def read_circumstances(connection: Connection, population: str) -> Circumstances:
     """What the population's tasks say of all its rounds until now."""
     with_devices = (rounds.c.population == population) & (rounds.c.selected > 0)
-    task_of = {
-        row.id: row.task_id for row in connection.execute(select(rounds.c.id, rounds.c.task_id).where(with_devices))
-    }
-    tasks = {task_id: models.get_task(connection, task_id) for task_id in set(task_of.values())}
-    facts = {task_id: _facts(task) for task_id, task in tasks.items()}
+    norm = rounds.c.l2_clip_norm
+    manifest = case((norm.is_not(None), rounds.c.manifest)).label("manifest")  # all others have their task's plan
+    rows = connection.execute(select(rounds.c.id, rounds.c.task_id, norm, manifest).where(with_devices)).all()
+    tasks = {task_id: models.get_task(connection, task_id) for task_id in {row.task_id for row in rows}}
     newest = models.newest_task(connection, population)
     return Circumstances(
         report_goal=newest.plan.privacy.report_goal if newest else 0,
         minimum_separation_s=newest.plan.privacy.minimum_separation_s if newest else 0.0,
         robust_rules=_robust_rules(tasks.values()),
-        rounds={round_id: facts[task_id] for round_id, task_id in task_of.items()},
+        rounds=_facts_of_rounds(rows, tasks),
     )
 
 
@@ -91,6 +93,16 @@ def _read_ledger(connection: Connection, population: str) -> tuple[list[LedgerEv
     return [decode_event(text) for text in texts], newest.sha256
 
 
+def _facts_of_rounds(rows: Sequence[Row[Any, Any, Any, Any]], tasks: Mapping[int, Task]) -> dict[str, RoundFacts]:
+    usual = {task_id: _facts(task) for task_id, task in tasks.items()}
+    return {
+        row.id: usual[row.task_id]
+        if row.l2_clip_norm is None
+        else _facts(with_round_plan(tasks[row.task_id], row.l2_clip_norm, row.manifest))
+        for row in rows
+    }
+
+
 def _facts(task: Task) -> RoundFacts:
     return RoundFacts(
         plan_sha256=task.plan_file.sha256,
@@ -98,6 +110,7 @@ def _facts(task: Task) -> RoundFacts:
         l2_sensitivity=task.plan.l2_sensitivity,
         separation_rounds=task.parameters.separation_rounds,
         participation_limit=task.parameters.max_participations,
+        clipping=clipping_of(task),
     )
 
 

@@ -34,7 +34,7 @@ from protocol.manifest import check_content, open_manifest
 RECOMPUTED = ("noise_multiplier", "l2_clip_norm", "cohort_sizes", "max_participations", "epsilon", "rho")
 """The numbers of a statement that follow from the ledger and the statement's delta; the rest is the plan's, or text."""
 
-RECOMPUTED_SINCE = ("ledger_head", "secure_aggregation", "streams", "released", "plan_sha256")
+RECOMPUTED_SINCE = ("ledger_head", "secure_aggregation", "streams", "clipping", "released", "plan_sha256")
 """Besides, of a statement that names a row of the ledger: what follows from its rows and the tasks of their rounds."""
 
 _TOLERANCE = 1e-6

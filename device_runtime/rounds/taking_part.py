@@ -77,10 +77,11 @@ class TakingPart:
             should_stop=lambda: self.environment.should_abort() or self.must_stop(),
         )
         clipped = clip_to_norm(work.vector, plan.privacy.l2_clip_norm)
+        vector = plan.privacy.report(clipped)
         if is_secure:
-            encoded = encode_lanes(clipped.update, plan, task_of(manifest, phase.selected.round_id))
+            encoded = encode_lanes(vector, plan, task_of(manifest, phase.selected.round_id))
         else:
-            encoded = encode_update(clipped.update, plan.update_format)
+            encoded = encode_update(vector, plan.update_format)
         self.books.spool.put(phase.selected.assignment_id, encoded)
         separation_s = plan.privacy.minimum_separation_s
         self.books.save(state, phase=Trained(phase.selected, phase.deadline, separation_s, is_secure))

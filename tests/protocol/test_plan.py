@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from protocol.clipping import clip_to_norm
 from protocol.errors import MalformedMessage
 from protocol.plan import (
     MAX_PLAN_BYTES,
@@ -133,3 +135,47 @@ def test_a_promise_survives_the_wire_and_plans_without_one_are_written_as_before
 )
 def test_a_promise_is_kept_by_one_that_is_nowhere_weaker(max_epsilon, delta, is_within):
     assert PROMISED.is_within(PrivacyPromise(max_epsilon=max_epsilon, delta=delta)) == is_within
+
+
+def adaptive(**values):
+    return decode_plan(changed("privacy", **{"noise_multiplier": 1.0, "count_noise": 5.0, **values}))
+
+
+def test_a_plan_whose_clipping_adapts_has_reports_of_one_coordinate_more_and_a_longer_norm():
+    plan = adaptive()
+    assert (plan.num_weights, plan.update_size) == (50, 51)
+    assert plan.l2_sensitivity == plan.privacy.report_norm == pytest.approx(1 / 0.99**0.5, rel=1e-12)
+    assert decode_plan(encode_plan(plan)) == plan
+    secure = decode_plan(json.dumps(json.loads(encode_plan(plan)) | {"secure_aggregation": SECURE}).encode())
+    assert secure.quantiser.vector_length == 51
+    assert secure.quantiser.l2_clip_norm == plan.privacy.report_norm < secure.l2_sensitivity
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"count_noise": 0},
+        {"count_noise": -1},
+        {"count_noise": 0.5},  # costs by itself what all may
+        {"count_noise": 1e9},
+        {"count_noise": "5"},
+        {"noise_multiplier": 0},
+    ],
+    ids=str,
+)
+def test_absurd_noise_on_a_count_is_refused(values):
+    with pytest.raises(MalformedMessage):
+        adaptive(**values)
+
+
+def test_an_evaluation_has_no_count():
+    with pytest.raises(MalformedMessage):
+        decode_plan(json.dumps(json.loads(encode_plan(adaptive())) | {"kind": "evaluation"}).encode())
+
+
+def test_what_a_device_reports_is_its_clipped_update_and_a_bit_if_the_plan_counts():
+    clipped = clip_to_norm(np.full(50, 1.0, np.float32), 1.0)
+    assert PLAN.privacy.report(clipped) is clipped.update
+    assert PLAN.privacy.bit_per_device == 0
+    report = adaptive().privacy.report(clipped)
+    assert report[-1] == pytest.approx(-adaptive().privacy.bit_per_device / 2, rel=1e-6)

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from aggregation_service import audit, operations
 from aggregation_service.cli import service
 from aggregation_service.config import CONFIG_VARIABLE
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
 from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.privacy.mechanisms.prefix_error import prefix_error
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
@@ -271,3 +272,58 @@ def test_correlated_noise_needs_noise(rehearsal: Any, plans: Any) -> None:
     result = create(rehearsal, plans(noise=0.0), *BUFFERED)
     assert result.exit_code == 1
     assert "noise_multiplier must be > 0 for correlated noise, got 0" in result.output
+
+
+def test_adaptive_clipping_is_made_of_the_plan_and_the_options(rehearsal: Any, plans: Any) -> None:
+    plan = plans(goal=100, noise=1.0)
+    result = create(rehearsal, plan, PLAIN, "--adaptive-clipping", "--clipping-quantile", "0.8")
+    assert result.exit_code == 0, result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.plan.privacy.count_noise == 5.0
+    assert task.parameters.adaptive_clipping == ClippingParameters(target_quantile=0.8, floor=0.1, ceiling=10.0)
+    assert "clipping norm from 1 on, between 0.1 and 10, after the 0.8 quantile" in result.output
+    assert "noise of 5 devices on the count of those within, for 0.50% more on weights" in result.output
+
+
+def test_secure_aggregation_and_adaptive_clipping_go_together(rehearsal: Any, plans: Any) -> None:
+    options = ("--adaptive-clipping", "--clipping-floor", "0.5", "--clipping-ceiling", "2", "--count-noise", "4")
+    result = create(rehearsal, plans(goal=100, noise=1.0), "--secure-aggregation", *options)
+    assert result.exit_code == 0, result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.plan.quantiser is not None
+    assert task.plan.quantiser.vector_length == task.plan.num_weights + 1
+    assert (task.plan.privacy.count_noise, task.parameters.adaptive_clipping) == (
+        4.0,
+        ClippingParameters(floor=0.5, ceiling=2.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise", "options", "message"),
+    [
+        (1.0, ["--clipping-quantile", "0.5"], "--clipping-quantile is of --adaptive-clipping"),
+        (1.0, ["--count-noise", "0.5"], "--count-noise is of --adaptive-clipping"),
+        (0.0, ["--adaptive-clipping"], "noise_multiplier must be > 0 for adaptive clipping, got 0"),
+        (1.0, ["--adaptive-clipping", "--clipping-quantile", "1"], "target_quantile must be in (0, 1), got 1.0"),
+        (1.0, ["--adaptive-clipping", "--count-noise", "0.25"], "count_noise must be > half the noise_multiplier"),
+        (1.0, ["--adaptive-clipping", "--clipping-ceiling", "0.5"], "must be between the floor of 0.1 and the ceiling"),
+        (
+            1.0,
+            ["--adaptive-clipping", "--mechanism", "tree", "--planned-rounds", "8", "--separation-rounds", "2"],
+            "noise must be independent for adaptive clipping",
+        ),
+        (1.0, ["--adaptive-clipping", "--combine", "median"], "combining must be the mean for adaptive clipping"),
+    ],
+)
+def test_clipping_that_cannot_adapt_is_refused(
+    rehearsal: Any, plans: Any, noise: float, options: list[str], message: str
+) -> None:
+    result = create(rehearsal, plans(goal=100, noise=noise), PLAIN, *options)
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
+    with rehearsal.service.database.read() as connection:
+        assert models.newest_task(connection, POPULATION) is None

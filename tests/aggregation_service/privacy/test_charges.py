@@ -19,6 +19,7 @@ from aggregation_service.privacy.charges import (
     most_participations,
 )
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     ClippingQuantileReleased,
     CorrelatedSumReleased,
     FederatedMetricsReleased,
@@ -34,6 +35,7 @@ from aggregation_service.privacy.mechanisms.parameters import (
     Tree,
 )
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
+from protocol.clipping_bit import update_noise_multiplier
 
 BLT = BufferedToeplitz(decays=(0.9, 0.5), scales=(0.4, 0.3))
 BANDED = BandedToeplitz(coefficients=(1.0, 0.5, 0.375))
@@ -364,3 +366,27 @@ def test_no_noise_anywhere_is_no_guarantee() -> None:
         [metrics(0.0, 1), fresh(1.0, 1)],
     ]
     assert [effective_multiplier(charges(events)) for events in without] == [0, 0, 0]
+
+
+@given(st.floats(0.1, 20), st.floats(1.01, 40), st.integers(1, 50))
+def test_a_sum_with_its_count_costs_what_both_would_by_themselves(
+    noise: float, factor: float, participations: int
+) -> None:
+    """One charge for the joint mechanism, equal to two: of the weights at their own noise, and of the count at its."""
+    count_noise = noise / 2 * factor
+    joint = AdaptiveSumReleased(
+        round_id="0" * 32,
+        model_version=0,
+        num_reports=3,
+        max_participations=participations,
+        noise_multiplier=noise,
+        l2_clip_norm=1.0,
+        update_clip_norm=0.9,
+        count_noise=count_noise,
+    )
+    (charge,) = charges([joint])
+    apart = [
+        Charge(update_noise_multiplier(noise, count_noise), participations),
+        Charge(2 * count_noise, participations),
+    ]
+    assert effective_multiplier([charge]) == pytest.approx(effective_multiplier(apart), rel=1e-9)

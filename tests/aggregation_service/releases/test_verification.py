@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, delete, update
@@ -10,8 +11,10 @@ from sqlalchemy import Connection, delete, update
 from aggregation_service import operations
 from aggregation_service.config import load_signing_key
 from aggregation_service.operations import EvaluationSettings
+from aggregation_service.operations.clipping import with_count_noise
 from aggregation_service.policy import PopulationPolicy
-from aggregation_service.privacy.disclosures import Stream
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
+from aggregation_service.privacy.disclosures import AdaptiveClipping, Stream
 from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost, decode_event, encode_event
 from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.mechanisms.parameters import Tree
@@ -46,6 +49,9 @@ NEVER_MADE = Stream(
     min_separation=None,
     participation_limit=None,
     separation_limit=1,
+)
+NEVER_ADAPTED = AdaptiveClipping(
+    rounds=1, least_norm=1.0, largest_norm=1.0, floor=None, ceiling=None, target_quantiles=()
 )
 
 
@@ -182,6 +188,7 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
         ("ledger_head", "0" * 64),
         ("secure_aggregation", True),
         ("streams", (NEVER_MADE,)),
+        ("clipping", NEVER_ADAPTED),
         ("released", (msgspec.structs.replace(honest.released[0], times=1),)),
         ("released", ()),
         ("plan_sha256", ("0" * 64,)),
@@ -272,3 +279,22 @@ def test_a_statement_file_that_was_changed_is_not_what_was_signed(trained: Any) 
         connection.execute(update(files).where(files.c.sha256 == entry.sha256).values(content=content))
     with pytest.raises(ProtocolError, match="file must have SHA-256"):
         verify(trained)
+
+
+def test_a_statement_of_clipping_that_adapts_is_computed_again_and_every_change_of_it_found(
+    rehearsal: Any, plans: Any
+) -> None:
+    plan = with_count_noise(plans(goal=1, noise=4.0), 5.0)
+    rehearsal.create_task(plan, adaptive_clipping=ClippingParameters(floor=0.5, ceiling=2.0))
+    for _ in range(2):
+        rehearsal.report(rehearsal.select(), np.zeros(38, np.float32))
+    publish(rehearsal)
+    stated = statement_of(rehearsal, 1)
+    assert stated.clipping is not None
+    assert len(stated.plan_sha256) == 2
+    with rehearsal.service.database.write() as connection:  # as pruning does, some time after a round has ended
+        connection.execute(delete(files).where(files.c.sha256 == stated.plan_sha256[1]))
+    assert verify(rehearsal) == {1: {}}
+    narrower = msgspec.structs.replace(stated.clipping, ceiling=1.0)
+    restate(rehearsal, 1, clipping=narrower)
+    assert verify(rehearsal) == {1: {"clipping": (narrower, stated.clipping)}}
