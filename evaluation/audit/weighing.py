@@ -109,7 +109,7 @@ def _pieces(bias: Vector, error: float, shares: Vector, habits: Habits, members:
     """Belief in some words at a time."""
     expected = members * habits.words * shares  # [words]
     most = 1.5 * max(2 * float(expected.max()), float(bias.max()) / habits.unit + float(expected.max()))
-    counts = np.arange(int(min(max(most, 10), _MOST_COUNTED)) + 1)
+    counts = np.arange(int(min(max(most, 10), _MOST_COUNTED)) + 1, dtype=np.float64)
     of_one = 1 - (1 - 1 / members) ** counts  # whether a given device is among those who typed it
     for start in range(0, bias.size, _PIECE):
         piece = slice(start, start + _PIECE)
