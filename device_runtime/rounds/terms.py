@@ -75,7 +75,7 @@ class TermsFile:
         """
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=Terms)
-        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return Terms()
 
     def note_wishes(self, wishes: Wishes) -> None:

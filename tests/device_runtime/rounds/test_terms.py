@@ -37,7 +37,9 @@ def test_a_refusal_is_remembered_and_raised(terms, plan):
     assert terms.load().offer.refusal == "not so"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"wishes": 3}', b'{"offer": {"kind": "x"}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, b"[]", b'{"wishes": 3}', b'{"offer": {"kind": "x"}}']
+)
 def test_a_damaged_file_reads_as_an_empty_one_and_is_replaced(terms, tmp_path, content):
     terms.note_wishes(Wishes())
     (tmp_path / "tests" / TERMS_FILE).write_bytes(content)
