@@ -13,7 +13,6 @@ from aggregation_service.commands.shared import NUMBER, clear_errors, config_opt
 from aggregation_service.config import ServiceConfig, load_config
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.privacy.accountants import Accounts, account
-from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.statement import PrivacyStatement, finite_or_none
 from aggregation_service.releases.statements import state_now
 from aggregation_service.releases.verification import (
@@ -75,10 +74,7 @@ def verify(*, population_name: str, release_id: int | None, head: str | None, as
       keychorus privacy verify en-gb --release 7 --json
     """
     with clear_errors():
-        try:
-            found = _verify(load_config(config_path), population_name, release_id, head)
-        except BrokenLedger as error:
-            raise click.ClickException(str(error)) from None
+        found = _verify(load_config(config_path), population_name, release_id, head)
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:

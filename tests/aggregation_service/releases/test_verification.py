@@ -252,6 +252,29 @@ def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
                 transaction.rollback()
 
 
+def test_no_statement_is_signed_of_a_ledger_that_was_changed_or_cut(trained: Any) -> None:
+    """It might say too little."""
+    database = trained.service.database
+    with database.read() as connection:
+        first, *_, last = books.ledger_rows(connection)
+    quieter = encode_event(msgspec.structs.replace(decode_event(first.event), noise_multiplier=40.0))
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=quieter))
+    with pytest.raises(BrokenLedger, match=f"row {first.id} was changed"):
+        publish(trained)
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=first.event))
+        connection.execute(delete(ledger).where(ledger.c.id == last.id))
+    with pytest.raises(BrokenLedger, match=f"round 3 of {POPULATION} closed"):
+        publish(trained)
+    assert len(release_ids(trained)) == 4
+
+
+def release_ids(rehearsal: Any) -> list[int]:
+    with rehearsal.service.database.read() as connection:
+        return [record.id for record in releases.list_releases(connection, POPULATION)]
+
+
 def cut_after(rehearsal: Any, count: int) -> None:
     """Deletes the ledger's rows from the end, and closes no round whose row is gone."""
     with rehearsal.service.database.write() as connection:
