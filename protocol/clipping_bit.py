@@ -50,6 +50,7 @@ def update_noise_multiplier(noise_multiplier: float, count_noise: float) -> floa
     if not 2 * count_noise > noise_multiplier:
         raise ValueError(f"count_noise must be > half the noise_multiplier, {noise_multiplier / 2}, got {count_noise}")
     twice = 2 * count_noise
+    _check_positive("2 * count_noise", twice)  # so large that it is infinite, it would leave NaN
     left = math.sqrt(twice - noise_multiplier) * math.sqrt(twice + noise_multiplier)  # a difference of squares cancels
     return noise_multiplier * (twice / left) * _UP
 

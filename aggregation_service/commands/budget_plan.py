@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aggregation_service.commands.mechanism_options import choice_options, describe, make_choices
+from aggregation_service.commands.mechanism_options import choice_options, make_choices
 from aggregation_service.commands.shared import clear_errors
 from aggregation_service.privacy.planning import (
     MECHANISM_KINDS,
@@ -20,6 +20,7 @@ from aggregation_service.privacy.planning import (
     choose_mechanism,
     plan_noise,
 )
+from aggregation_service.privacy.wording import label_mechanism
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEEDED = ("devices", "cohort", "rounds", "epsilon", "delta")
@@ -104,7 +105,7 @@ def _table(deployment: Deployment, plans: Sequence[NoisePlan]) -> Table:
         table.add_column(heading, justify="right")
     for plan in plans:
         table.add_row(
-            describe(plan.mechanism),
+            label_mechanism(plan.mechanism),
             str(plan.vectors_kept),
             f"{plan.sensitivity:.4g}",
             f"{plan.noise_multiplier:g}",
@@ -131,4 +132,4 @@ def _json(deployment: Deployment, plans: Sequence[NoisePlan]) -> str:
 def _draw(deployment: Deployment, plans: Sequence[NoisePlan], path: Path) -> None:
     from aggregation_service.dashboard.plan_chart import draw_plans  # not earlier: a table needs no charts
 
-    path.write_text(draw_plans(deployment, {describe(plan.mechanism): plan for plan in plans}), encoding="utf-8")
+    path.write_text(draw_plans(deployment, {label_mechanism(plan.mechanism): plan for plan in plans}), encoding="utf-8")

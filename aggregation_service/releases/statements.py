@@ -7,8 +7,8 @@ import msgspec
 from sqlalchemy import Connection, Row, case, select
 
 from aggregation_service.privacy.disclosures import RoundFacts
-from aggregation_service.privacy.ledger import LedgerEvent, decode_event
-from aggregation_service.privacy.ledger_chain import GENESIS
+from aggregation_service.privacy.ledger import LedgerEvent, ReleasesLost, decode_event
+from aggregation_service.privacy.ledger_chain import GENESIS, BrokenLedger, check_chain
 from aggregation_service.privacy.statement import (
     Circumstances,
     PrivacyStatement,
@@ -16,7 +16,8 @@ from aggregation_service.privacy.statement import (
     untrained_statement,
 )
 from aggregation_service.rounds.combining import Mean
-from aggregation_service.storage import models
+from aggregation_service.rounds.state import Phase
+from aggregation_service.storage import books, models
 from aggregation_service.storage.clipping_states import clipping_of
 from aggregation_service.storage.files import put_file
 from aggregation_service.storage.models import Task
@@ -53,13 +54,30 @@ def state_now(connection: Connection, population: str, delta: float) -> PrivacyS
 
 
 def put_statement(connection: Connection, population: str, delta: float) -> FileEntry:
-    """Stores the statement as it is true now.
+    """Stores the statement as it is true now, to be signed.
 
     Raises:
       UnknownEvent: as `state_now`; nothing is released whose cost cannot be told.
+      BrokenLedger: rows are not what was written, or cut off: what they say may be too little.
 
     """
+    check_chain(books.ledger_rows(connection))
+    check_closed_rounds(connection, population, books.list_events(connection, population))
     return put_file(connection, msgspec.json.encode(state_now(connection, population, delta)))
+
+
+def check_closed_rounds(connection: Connection, population: str, events: Iterable[LedgerEvent]) -> None:
+    """Checks that every closed round has its event: a round closes after that, so one without shows a cut-off end.
+
+    Raises:
+      BrokenLedger: names the first round without.
+
+    """
+    booked = {event.round_id for event in events if not isinstance(event, ReleasesLost)}
+    closed = (rounds.c.population == population) & (rounds.c.phase == Phase.CLOSED.value)
+    for row in connection.execute(select(rounds.c.id, rounds.c.number).where(closed).order_by(rounds.c.number)):
+        if row.id not in booked:
+            raise BrokenLedger(f"round {row.number} of {population} closed, and the ledger has no row of it")
 
 
 def read_circumstances(connection: Connection, population: str) -> Circumstances:

@@ -203,15 +203,25 @@ def test_secure_aggregation_that_was_asked_for_is_never_left_out(rehearsal: Any,
 
 BUFFERED = ("--mechanism", "buffered", "--planned-rounds", "24", "--separation-rounds", "7")
 CORRELATED = [
-    (BUFFERED, 7, 0, "noise by 3 buffers: decays "),
-    ((*BUFFERED, "--buffers", "2", "--max-participations", "3"), 7, 3, "noise by 2 buffers: decays "),
+    (BUFFERED, 7, 0, "noise: buffered linear Toeplitz (BLT) Gaussian of 3 buffers: decays "),
+    (
+        (*BUFFERED, "--buffers", "2", "--max-participations", "3"),
+        7,
+        3,
+        "noise: buffered linear Toeplitz (BLT) Gaussian of 2 buffers: decays ",
+    ),
     (
         ("--mechanism", "banded", "--planned-rounds", "24", "--separation-rounds", "7", "--bands", "9"),
         7,
         0,
-        "noise by 9 bands: coefficients 1, ",
+        "noise: banded matrix-factorisation Gaussian of 9 bands: coefficients 1, ",
     ),
-    (("--mechanism", "tree", "--planned-rounds", "24", "--separation-rounds", "5"), 5, 0, "noise by tree of "),
+    (
+        ("--mechanism", "tree", "--planned-rounds", "24", "--separation-rounds", "5"),
+        5,
+        0,
+        "noise: binary-tree Gaussian, restarted every ",
+    ),
 ]
 
 

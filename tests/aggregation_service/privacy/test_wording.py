@@ -36,6 +36,19 @@ def test_mechanisms_have_names_and_as_many_numbers_as_one_can_read(
     assert wording.tell_mechanism(mechanism) == said + numbers
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "label"),
+    [
+        (Independent(), "independent"),
+        (Tree(restart_every=8), "tree of 8 rounds"),
+        (BANDS, "12 bands"),
+        (BufferedToeplitz(decays=(0.25,), scales=(0.125,)), "1 buffer"),
+    ],
+)
+def test_tables_have_labels(mechanism: Mechanism, label: str) -> None:
+    assert wording.label_mechanism(mechanism) == label
+
+
 def test_every_mechanism_is_named_once_and_rules_without_noise_besides() -> None:
     assert wording.name_mechanisms([Independent(), Tree(4), Independent()], []) == (
         "independent Gaussian; binary-tree Gaussian, restarted every 4 rounds"

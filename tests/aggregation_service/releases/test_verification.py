@@ -26,9 +26,10 @@ from aggregation_service.releases.verification import (
     check_ledger,
     verify_statement,
 )
+from aggregation_service.rounds.state import Phase
 from aggregation_service.storage import books, releases
 from aggregation_service.storage.files import find_content, put_file
-from aggregation_service.storage.tables import files, ledger
+from aggregation_service.storage.tables import files, ledger, rounds
 from aggregation_service.storage.tables import releases as table
 from protocol.errors import ProtocolError
 from protocol.evaluation import EvaluationSums, ModelSums
@@ -256,6 +257,59 @@ def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
                 with pytest.raises(BrokenLedger, match=match):
                     check_ledger(connection, POPULATION)
                 transaction.rollback()
+
+
+def test_no_statement_is_signed_of_a_ledger_that_was_changed_or_cut(trained: Any) -> None:
+    """It might say too little."""
+    database = trained.service.database
+    with database.read() as connection:
+        first, *_, last = books.ledger_rows(connection)
+    quieter = encode_event(msgspec.structs.replace(decode_event(first.event), noise_multiplier=40.0))
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=quieter))
+    with pytest.raises(BrokenLedger, match=f"row {first.id} was changed"):
+        publish(trained)
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=first.event))
+        connection.execute(delete(ledger).where(ledger.c.id == last.id))
+    with pytest.raises(BrokenLedger, match=f"round 3 of {POPULATION} closed"):
+        publish(trained)
+    assert len(release_ids(trained)) == 4
+
+
+def release_ids(rehearsal: Any) -> list[int]:
+    with rehearsal.service.database.read() as connection:
+        return [record.id for record in releases.list_releases(connection, POPULATION)]
+
+
+def cut_after(rehearsal: Any, count: int) -> None:
+    """Deletes the ledger's rows from the end, and closes no round whose row is gone."""
+    with rehearsal.service.database.write() as connection:
+        gone = books.ledger_rows(connection)[count:]
+        connection.execute(delete(ledger).where(ledger.c.id.in_([row.id for row in gone])))
+        unbooked = [getattr(decode_event(row.event), "round_id", "") for row in gone]
+        abandoned = {"phase": Phase.ABANDONED.value}
+        connection.execute(update(rounds).where(rounds.c.id.in_(unbooked)).values(abandoned))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_an_end_that_was_cut_off_with_its_rounds_is_found_by_later_statements(trained: Any, kept: int) -> None:
+    """Releases 1 to 4 were made after 0 to 3 rows: whichever names a row that is gone is not equal."""
+    cut_after(trained, kept)
+    unequal = {release_id for release_id, differences in verify(trained).items() if "ledger_head" in differences}
+    assert unequal == {number for number in (2, 3, 4) if number - 1 > kept}
+
+
+def test_an_end_that_no_statement_names_is_found_by_a_head_only(trained: Any) -> None:
+    """What was lost with a backup is of no round: until a release, nothing in the database tells that it is gone."""
+    gone = ReleasesLost(num_releases=2, after_round=3, noise_multiplier=4.0, l2_clip_norm=1.0)
+    with trained.service.database.write() as connection:
+        books.append_event(connection, POPULATION, gone, trained.now)
+        head = books.ledger_head(connection)
+    cut_after(trained, 3)
+    assert verify(trained) == {number: {} for number in (1, 2, 3, 4)}
+    with trained.service.database.read() as connection, pytest.raises(BrokenLedger, match="cut off or written anew"):
+        check_ledger(connection, POPULATION, head)
 
 
 def test_statements_that_nobody_signed_or_can_read_are_refused(trained: Any) -> None:
