@@ -41,6 +41,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
+        "experiment": Entry(
+            "evaluation.experiments.cli:experiment", "Which settings predict best, on text of one's own.", "workstation"
+        ),
         "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },

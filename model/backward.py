@@ -71,7 +71,7 @@ def gradient(weights: TensorMap, batch: Batch, scale: Tensor | float = 1.0) -> G
     batch_size, length = batch.tokens.shape
     tokens, targets = time_major(batch.tokens), time_major(batch.targets)  # [1, rows]
     embedded = tf.gather(weights["embedding"], tokens)  # [1, rows, embedding]
-    steps, _ = unroll(weights, embedded, zero_state(batch_size, weights), length=length)
+    steps, _ = unroll(weights, tokens, embedded, zero_state(batch_size, weights), length=length)
 
     share = _share(time_major(batch.target_weights))
     output = _output_gradient(weights, stacked(steps, "projected"), targets, share, scale)
@@ -153,7 +153,7 @@ def _through_time(weights: TensorMap, steps: list[Step], projected: list[Tensor]
     for step, through_logits in zip(reversed(steps), reversed(projected), strict=True):
         projected_all = through_logits + later.projected
         gates, cell_before = _one_step_back(step, tf.matmul(projected_all, projection_t), later.cell)
-        later = State(cell_before, tf.matmul(gates, recurrent_kernel_t))
+        later = State(cell_before * step.carried, tf.matmul(gates, recurrent_kernel_t) * step.carried)
         gradients.append(_StepGradient(gates, projected_all))
     return gradients[::-1]
 

@@ -3,6 +3,8 @@
 Activations have rank 3, [1, rows, size]: TFLite's converter turns a product of rank 2 into FULLY_CONNECTED, two to
 three times slower than BATCH_MATMUL where the right side is no constant, and copies whatever is reshaped.
 
+A batch's row may hold several messages, one after the other: the start of a message forgets what was before it.
+
 Written once: pre-training differentiates it with the hand-written backward pass, the export converts it, evaluation
 runs it. Works in float32 and, for finite differences, in float64.
 
@@ -21,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from tokenizer.vocabulary import START_ID
 
 Tensor = Any  # tf.Tensor; TensorFlow 2.14 ships no types
 TensorMap = Mapping[str, Tensor]
@@ -42,8 +46,16 @@ class Step(NamedTuple):
     cell_change: Tensor  # [1, batch, units]: i (g - c_{t-1})
     cell_tanh: Tensor  # [1, batch, units]
     hidden: Tensor  # [1, batch, units]
-    projected_before: Tensor  # [1, batch, embedding]
+    carried: Tensor  # [1, batch, 1]: 0 where a message starts, else 1
+    projected_before: Tensor  # [1, batch, embedding], what was carried of it
     projected: Tensor  # [1, batch, embedding]
+
+
+class Unrolled(NamedTuple):
+    """All time steps, and the state after the last."""
+
+    steps: list[Step]
+    state: State
 
 
 def kernel(weights: TensorMap, name: str) -> Tensor:
@@ -98,18 +110,20 @@ def gated(gates: Tensor, cell_before: Tensor) -> Gated:
     return Gated(input_gate, output_gate, candidate, cell_change, cell, cell_tanh, output_gate * cell_tanh)
 
 
-def one_step(weights: TensorMap, input_part: Tensor, before: State) -> tuple[Step, State]:
+def one_step(weights: TensorMap, input_part: Tensor, carried: Tensor, before: State) -> tuple[Step, State]:
     """One time step.
 
     Args:
       weights: by name, see `model.network`.
       input_part: [1, batch, 3 * units], the input's share of the gates, bias included.
+      carried: [1, batch, 1], 0 where a message starts, else 1.
       before: the state of the time step before.
 
     Returns:
       What the backward pass needs, and the state after.
 
     """
+    before = State(before.cell * carried, before.projected * carried)
     now = gated(input_part + tf.matmul(before.projected, kernel(weights, "recurrent_kernel")), before.cell)
     projected = tf.matmul(now.hidden, kernel(weights, "projection"))
     step = Step(
@@ -119,18 +133,20 @@ def one_step(weights: TensorMap, input_part: Tensor, before: State) -> tuple[Ste
         now.cell_change,
         now.cell_tanh,
         now.hidden,
+        carried,
         before.projected,
         projected,
     )
     return step, State(now.cell, projected)
 
 
-def unroll(weights: TensorMap, embedded: Tensor, state: State, *, length: int) -> tuple[list[Step], State]:
+def unroll(weights: TensorMap, tokens: Tensor, embedded: Tensor, state: State, *, length: int) -> Unrolled:
     """All time steps.
 
     Args:
       weights: by name, see `model.network`.
-      embedded: [1, length * batch, embedding], time-major.
+      tokens: int32 [1, length * batch], time-major.
+      embedded: [1, length * batch, embedding], of these tokens.
       state: before the first step.
       length: number of time steps.
 
@@ -139,11 +155,12 @@ def unroll(weights: TensorMap, embedded: Tensor, state: State, *, length: int) -
 
     """
     inputs = tf.matmul(embedded, kernel(weights, "input_kernel")) + weights["gate_bias"]  # [1, rows, 3 * units]
+    carried = tf.cast(tf.expand_dims(tokens, 2) != START_ID, inputs.dtype)  # [1, rows, 1]
     steps = []
-    for input_part in tf.split(inputs, length, axis=1):
-        step, state = one_step(weights, input_part, state)
+    for input_part, kept in zip(tf.split(inputs, length, axis=1), tf.split(carried, length, axis=1), strict=True):
+        step, state = one_step(weights, input_part, kept, state)
         steps.append(step)
-    return steps, state
+    return Unrolled(steps, state)
 
 
 def output_logits(weights: TensorMap, projected: Tensor) -> Tensor:
@@ -177,14 +194,14 @@ def forward_logits(weights: TensorMap, tokens: Tensor, state: State) -> tuple[Te
     Args:
       weights: by name.
       tokens: int32 [batch, length].
-      state: before the first token; `zero_state` at the start of a message.
+      state: before the first token; of no account where a message starts.
 
     Returns:
       Logits of the token after each, [batch, length, vocabulary], and the state after the last.
 
     """
     batch_size, length = tokens.shape
-    embedded = tf.gather(weights["embedding"], time_major(tokens))
-    steps, state = unroll(weights, embedded, state, length=length)
+    ordered = time_major(tokens)
+    steps, state = unroll(weights, ordered, tf.gather(weights["embedding"], ordered), state, length=length)
     logits = output_logits(weights, stacked(steps, "projected"))
     return tf.transpose(tf.reshape(logits, [length, batch_size, -1]), [1, 0, 2]), state

@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from protocol.arrays import FloatArray
+from protocol.clipping import Clipped
+from protocol.clipping_bit import coordinate_per_device, joint_norm, with_bit
 from protocol.decoding import decode_json
 from protocol.distributed_noise import NoiseTarget, SharedNoise, least_honest_survivors, shared_noise
 from protocol.errors import MalformedMessage
@@ -72,13 +75,41 @@ class PrivacyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     l2_clip_norm: Annotated[float, msgspec.Meta(gt=0, le=1_000)]
     noise_multiplier: Annotated[float, msgspec.Meta(ge=0, le=10_000)]
-    """Standard deviation of the noise on the sum, as a multiple of `l2_clip_norm`."""
+    """Standard deviation of the noise on the sum, as a multiple of `report_norm`."""
     report_goal: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
     minimum_separation_s: Annotated[float, msgspec.Meta(ge=0, le=366 * 24 * 3600)]
     promise: PrivacyPromise | None = None
     """None: no bound. Then it is not written, so that plans from before there were promises keep their hash."""
     noise_by: Literal["service", "devices"] = "service"
     """Who adds the noise. Devices do it in shares, before they mask; `noise_multiplier` is then of each group's sum."""
+    count_noise: Annotated[float, msgspec.Meta(gt=0, le=10_000_000)] | None = None
+    """Of adaptive clipping: standard deviation of the noise on how many devices are within `l2_clip_norm`, in devices.
+    A device then reports one coordinate more: see `protocol.clipping_bit`. None: clipping does not adapt."""
+
+    def __post_init__(self) -> None:
+        if self.noise_by == "devices" and self.count_noise is not None:
+            raise ValueError("noise_by must be service for adaptive clipping, got devices")
+        _ = self.report_norm  # refuses a count whose noise alone would cost more than all noise may
+
+    @property
+    def report_norm(self) -> float:
+        """The norm of the longest report: `l2_clip_norm`, or that of an update with its bit."""
+        if self.count_noise is None:
+            return self.l2_clip_norm
+        return joint_norm(self.l2_clip_norm, self.noise_multiplier, self.count_noise)
+
+    @property
+    def bit_per_device(self) -> float:
+        """Of adaptive clipping: what a device's bit is a half of, either way, in units of weight change; else 0."""
+        if self.count_noise is None:
+            return 0.0
+        return coordinate_per_device(self.l2_clip_norm, self.noise_multiplier, self.count_noise)
+
+    def report(self, clipped: Clipped) -> FloatArray:
+        """Device: what it reports of an update that was clipped to `l2_clip_norm`: that, and its bit if it counts."""
+        if self.count_noise is None:
+            return clipped.update
+        return with_bit(clipped, self.l2_clip_norm, self.noise_multiplier, self.count_noise)
 
 
 class SecureAggregationParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +149,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         _ = self.quantiser  # refuses too few bits for so many members
+        if self.kind == "evaluation" and self.privacy.count_noise is not None:
+            raise ValueError("an evaluation must have no count_noise: its clipping does not adapt")
         names = [spec.name for spec in self.tensors]
         if len(set(names)) != len(names):
             raise ValueError("tensor names must differ")
@@ -130,7 +163,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def update_size(self) -> int:
         """Length of the vector that a device reports."""
-        return self.num_weights if self.kind == "training" else NUM_EVALUATION_SUMS
+        if self.kind == "evaluation":
+            return NUM_EVALUATION_SUMS
+        return self.num_weights + (self.privacy.count_noise is not None)
 
     @property
     def quantiser(self) -> Quantiser | None:
@@ -141,7 +176,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if secure is None:
             return None
         return Quantiser(
-            l2_clip_norm=self.privacy.l2_clip_norm,
+            l2_clip_norm=self.privacy.report_norm,
             value_bits=secure.value_bits,
             max_cohort=secure.max_members,
             vector_length=self.update_size,
@@ -162,12 +197,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("secure_aggregation must be there for noise by devices: a share alone hides too little")
         if secure.mode != "malicious":
             raise ValueError(f"mode must be malicious for noise by devices, which trusts no service, got {secure.mode}")
-        return _shared_noise(secure, privacy.noise_multiplier, privacy.l2_clip_norm, self.update_size)
+        return _shared_noise(secure, privacy.noise_multiplier, privacy.report_norm, self.update_size)
 
     @property
     def l2_sensitivity(self) -> float:
-        """How far one device moves the sum in L2 norm at most: the clipping norm, or a little more after rounding."""
-        return self.privacy.l2_clip_norm if self.quantiser is None else self.quantiser.l2_bound
+        """How far one device moves the sum in L2 norm at most: its report's norm, or a little more after rounding."""
+        return self.privacy.report_norm if self.quantiser is None else self.quantiser.l2_bound
 
 
 def noise_target(secure: SecureAggregationParameters, noise_multiplier: float, vector_length: int) -> NoiseTarget:
@@ -193,10 +228,10 @@ def noise_target(secure: SecureAggregationParameters, noise_multiplier: float, v
 
 @lru_cache(maxsize=64)
 def _shared_noise(
-    secure: SecureAggregationParameters, noise_multiplier: float, l2_clip_norm: float, vector_length: int
+    secure: SecureAggregationParameters, noise_multiplier: float, report_norm: float, vector_length: int
 ) -> SharedNoise:
     target = noise_target(secure, noise_multiplier, vector_length)
-    return shared_noise(target, l2_clip_norm=l2_clip_norm, value_bits=secure.value_bits)
+    return shared_noise(target, l2_clip_norm=report_norm, value_bits=secure.value_bits)
 
 
 def encode_plan(plan: Plan) -> bytes:

@@ -61,6 +61,8 @@ class Quantiser:
                 f"value_bits must leave {self.max_cohort} updates and noise of {self.noise_room} room, "
                 f"got {self.value_bits}"
             )
+        if not self.l2_clip_norm <= self.l2_bound < math.inf:  # lost in float64: a bound below what it bounds
+            raise ValueError(f"l2_clip_norm must be within what float64 can scale, got {self.l2_clip_norm}")
 
     @property
     def largest_value(self) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from aggregation_service.commands.mechanism_options import choice_options, describe, make_choices
+from aggregation_service.commands.mechanism_options import choice_options, make_choices
 from aggregation_service.commands.shared import clear_errors
 from aggregation_service.privacy.planning import (
     MECHANISM_KINDS,
@@ -22,6 +22,7 @@ from aggregation_service.privacy.planning import (
     plan_noise,
 )
 from aggregation_service.privacy.shares_planning import SharesPlan, plan_shares
+from aggregation_service.privacy.wording import label_mechanism, label_shares
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEEDED = ("devices", "cohort", "rounds", "epsilon", "delta")
@@ -106,7 +107,7 @@ def _table(deployment: Deployment, plans: Sequence[NoisePlan], shares: SharesPla
         table.add_column(heading, justify="right")
     for plan in plans:
         table.add_row(
-            describe(plan.mechanism),
+            label_mechanism(plan.mechanism),
             str(plan.vectors_kept),
             f"{plan.sensitivity:.4g}",
             f"{plan.noise_multiplier:g}",
@@ -115,7 +116,7 @@ def _table(deployment: Deployment, plans: Sequence[NoisePlan], shares: SharesPla
         )
     if shares is not None:
         table.add_row(
-            f"devices, {shares.members} a group",
+            label_shares(shares.members),
             "0",
             f"{math.sqrt(deployment.participations):.4g}",
             f"{shares.noise_multiplier:g}",
@@ -144,4 +145,4 @@ def _json(deployment: Deployment, plans: Sequence[NoisePlan], shares: SharesPlan
 def _draw(deployment: Deployment, plans: Sequence[NoisePlan], path: Path) -> None:
     from aggregation_service.dashboard.plan_chart import draw_plans  # not earlier: a table needs no charts
 
-    path.write_text(draw_plans(deployment, {describe(plan.mechanism): plan for plan in plans}), encoding="utf-8")
+    path.write_text(draw_plans(deployment, {label_mechanism(plan.mechanism): plan for plan in plans}), encoding="utf-8")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregation_service import operations
-from aggregation_service.commands.shared import clear_errors, config_option
+from aggregation_service.commands.shared import NUMBER, clear_errors, config_option
 from aggregation_service.config import load_config
 
 _population = click.argument("population_name", metavar="POPULATION")
@@ -61,7 +61,7 @@ def list_tokens(population_name: str, config_path: Path) -> None:
 
 @token.command("revoke")
 @_population
-@click.argument("token_id", metavar="TOKEN_NUMBER", type=int)
+@click.argument("token_id", metavar="TOKEN_NUMBER", type=NUMBER)
 @config_option
 def revoke_token(population_name: str, token_id: int, config_path: Path) -> None:
     """Take the uses that a token has left; devices that it enrolled stay.

@@ -5,13 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from aggregation_service.privacy.mechanisms.parameters import (
-    BandedToeplitz,
-    BufferedToeplitz,
-    Independent,
-    Mechanism,
-    Tree,
-)
+from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from aggregation_service.privacy.mechanisms.prefix_error import prefix_error
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 from aggregation_service.privacy.planning import (
@@ -22,11 +16,11 @@ from aggregation_service.privacy.planning import (
     Schedule,
     choose_mechanism,
 )
+from aggregation_service.privacy.wording import tell_mechanism
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OF_KIND = {"tree": "restart_every", "banded": "bands", "buffered": "buffers"}
 _OF_CORRELATED = ("planned_rounds", "separation_rounds", "max_participations")
-_NUMBERS_SHOWN = 6
 
 
 class Chosen(NamedTuple):
@@ -107,23 +101,6 @@ def take_mechanism(options: dict[str, Any]) -> Chosen:
     return Chosen(choose_mechanism(kind, schedule, make_choices(given)), schedule, limit)
 
 
-def describe(mechanism: Mechanism) -> str:
-    """In a few words.
-
-    >>> describe(Tree(restart_every=256))
-    'tree of 256 rounds'
-    """
-    match mechanism:
-        case Independent():
-            return "independent"
-        case Tree():
-            return f"tree of {mechanism.restart_every} rounds"
-        case BandedToeplitz():
-            return f"{len(mechanism.coefficients)} bands"
-        case BufferedToeplitz():
-            return f"{len(mechanism.decays)} buffers"
-
-
 def explain(chosen: Chosen) -> Iterator[str]:
     """Lines that say which mechanism was chosen, what it asks of the noise, and what it gains."""
     if chosen.schedule is None:
@@ -132,24 +109,9 @@ def explain(chosen: Chosen) -> Iterator[str]:
     moved = sensitivity(chosen.mechanism, **pattern)
     errors = prefix_error(chosen.mechanism, **pattern), prefix_error(Independent(), **pattern)
     chosen_error, independent_error = (f"{rms:.2f} (largest {largest:.2f})" for rms, largest in errors)
-    yield f"noise by {describe(chosen.mechanism)}{_numbers_of(chosen.mechanism)}"
+    yield f"noise: {tell_mechanism(chosen.mechanism)}"
     yield f"sensitivity {moved:.4g} over {chosen.schedule.rounds:,} rounds, by which the noise multiplier is divided"
     yield f"error of the weights at equal privacy: {chosen_error}, by independent noise {independent_error}"
-
-
-def _numbers_of(mechanism: Mechanism) -> str:
-    match mechanism:
-        case BandedToeplitz():
-            return f": coefficients {_listed(mechanism.coefficients)}"
-        case BufferedToeplitz():
-            return f": decays {_listed(mechanism.decays)}; scales {_listed(mechanism.scales)}"
-        case _:
-            return ""
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    told = [f"{value:.6g}" for value in values[:_NUMBERS_SHOWN]]
-    return ", ".join(told if len(values) <= _NUMBERS_SHOWN else [*told, "..."])
 
 
 def _check_owners(kind: str, given: Mapping[str, Any]) -> None:

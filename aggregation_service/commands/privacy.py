@@ -9,11 +9,10 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from aggregation_service import operations
-from aggregation_service.commands.shared import clear_errors, config_option
+from aggregation_service.commands.shared import NUMBER, clear_errors, config_option
 from aggregation_service.config import ServiceConfig, load_config
 from aggregation_service.operations.shared import OperationError, opened, require_population
 from aggregation_service.privacy.accountants import Accounts, account
-from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.statement import PrivacyStatement, finite_or_none
 from aggregation_service.releases.statements import state_now
 from aggregation_service.releases.verification import (
@@ -60,7 +59,7 @@ def privacy() -> None:
 
 @privacy.command()
 @click.argument("population_name", metavar="POPULATION")
-@click.option("--release", "release_id", type=int, help="Only this release; without: all of the population.")
+@click.option("--release", "release_id", type=NUMBER, help="Only this release; without: all of the population.")
 @click.option("--head", help="A head that this command printed once: shows whether rows were cut off since.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @config_option
@@ -75,10 +74,7 @@ def verify(*, population_name: str, release_id: int | None, head: str | None, as
       keychorus privacy verify en-gb --release 7 --json
     """
     with clear_errors():
-        try:
-            found = _verify(load_config(config_path), population_name, release_id, head)
-        except BrokenLedger as error:
-            raise click.ClickException(str(error)) from None
+        found = _verify(load_config(config_path), population_name, release_id, head)
     if as_json:
         click.echo(msgspec.json.encode(found))
     else:
@@ -89,7 +85,7 @@ def verify(*, population_name: str, release_id: int | None, head: str | None, as
 
 @privacy.command()
 @click.argument("population_name", metavar="POPULATION")
-@click.option("--release", "release_id", type=int, help="Of this release; without: what a release would say now.")
+@click.option("--release", "release_id", type=NUMBER, help="Of this release; without: what a release would say now.")
 @click.option("--html", "as_html", is_flag=True, help="Write a page to print or publish, instead of JSON.")
 @config_option
 def statement(*, population_name: str, release_id: int | None, as_html: bool, config_path: Path) -> None:

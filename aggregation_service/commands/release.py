@@ -9,16 +9,18 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregation_service import operations
-from aggregation_service.commands.shared import clear_errors, config_option
+from aggregation_service.commands.shared import NUMBER, clear_errors, config_option
 from aggregation_service.config import load_config
 from aggregation_service.operations import EvaluationSettings, OperationError
 from aggregation_service.storage.releases import ReleaseRecord
 from protocol.manifest import decode_manifest
 
 _POPULATION = click.argument("population_name", metavar="POPULATION")
-_RELEASE_ID = click.argument("release_id", metavar="RELEASE_ID", type=int)
+_RELEASE_ID = click.argument("release_id", metavar="RELEASE_ID", type=NUMBER)
 _FILES = click.Path(exists=True, file_okay=False, path_type=Path)
-_MODEL_VERSION = click.option("--model-version", type=int, help="Version of the weights released; without: the newest.")
+_MODEL_VERSION = click.option(
+    "--model-version", type=NUMBER, help="Version of the weights released; without: the newest."
+)
 _ROLLOUT = click.option(
     "--rollout",
     "rollout_percent",
@@ -39,7 +41,7 @@ def release() -> None:
 @_POPULATION
 @click.argument("folder", type=_FILES, required=False)
 @click.option(
-    "--candidate", "release_id", type=int, help="Publish this proposed or refused release, instead of a folder."
+    "--candidate", "release_id", type=NUMBER, help="Publish this proposed or refused release, instead of a folder."
 )
 @_MODEL_VERSION
 @_ROLLOUT
@@ -195,7 +197,9 @@ def release_show(population_name: str, release_id: int, config_path: Path) -> No
 
 @click.command()
 @_POPULATION
-@click.option("--to", type=int, help="Release to go back to; without: the one before, of those that all were offered.")
+@click.option(
+    "--to", type=NUMBER, help="Release to go back to; without: the one before, of those that all were offered."
+)
 @config_option
 def rollback(population_name: str, to: int | None, config_path: Path) -> None:
     """Withdraw the newest release and offer the one before it again, to every device.

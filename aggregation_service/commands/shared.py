@@ -32,6 +32,8 @@ _CLEAR = (
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+NUMBER = click.IntRange(0, (1 << 63) - 1)
+"""Of a row: databases take no larger one."""
 
 config_option = click.option(
     "--config",

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from aggregation_service import operations
+from aggregation_service.commands.clipping_options import clipping_options, explain_clipping, take_clipping
 from aggregation_service.commands.mechanism_options import explain, mechanism_options, take_mechanism
 from aggregation_service.commands.shared import FILE, clear_errors, config_option
 from aggregation_service.config import load_config
@@ -72,6 +73,7 @@ def task() -> None:
 )
 @click.option("--trim", type=float, help="Of trimmed-mean; share of updates cut off at each end, 0.1.")
 @mechanism_options
+@clipping_options
 @click.option(
     "--server-optimizer",
     type=click.Choice(list(_OPTIMIZERS)),
@@ -112,14 +114,19 @@ def task_create(
           --minimum-reports 5000 --mechanism buffered --planned-rounds 2000 --separation-rounds 342
       keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
           --minimum-reports 90 --noise-by devices
+      keychorus service task create en-gb --plan plan.toml --training-graph train.tflite \\
+          --minimum-reports 80 --adaptive-clipping --clipping-quantile 0.5 --clipping-ceiling 5
     """
     with clear_errors():
-        plan = _read_plan(plan_path)
+        plan = _read_plan(plan_path) if noise_by != "service" else with_noise_by_service(_read_plan(plan_path))
         weights = None if checkpoint_path is None else decode_checkpoint(checkpoint_path.read_bytes(), plan.tensors)
         of_server = {name.removeprefix("server_"): settings.pop(name) for name in list(settings) if "server_" in name}
         chosen = take_mechanism(settings)
-        parameters = RoundParameters(**settings, **chosen.settings, combining=_make_rule(combine, trim))
-        plan = _choose_aggregation(plan, parameters, secure=secure, noise_by=noise_by)
+        adapting = take_clipping(plan, settings)
+        parameters = RoundParameters(
+            **settings, **chosen.settings, combining=_make_rule(combine, trim), adaptive_clipping=adapting.clipping
+        )
+        plan = _choose_aggregation(adapting.plan, parameters, secure=secure, noise_by=noise_by)
         version = operations.create_task(
             load_config(config_path),
             population=population_name,
@@ -131,7 +138,7 @@ def task_create(
             vocabulary=None if vocabulary_path is None else vocabulary_path.read_bytes(),
         )
     click.echo(f"{population_name} trains from model version {version}, {_describe(plan, parameters.combining)}")
-    for line in explain(chosen):
+    for line in (*explain(chosen), *explain_clipping(adapting)):
         click.echo(line)
 
 
@@ -157,8 +164,6 @@ def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool
 
     Noise by devices is nobody's default, and has no other way.
     """
-    if noise_by == "service":
-        plan = with_noise_by_service(plan)
     if noise_by == "devices" or plan.privacy.noise_by == "devices":
         if secure is False:
             raise click.UsageError("--plain-updates do not go with noise by devices: a share alone hides too little")

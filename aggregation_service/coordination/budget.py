@@ -10,6 +10,7 @@ from aggregation_service.logs import log_event
 from aggregation_service.privacy.accounting import spent_on_worst_device
 from aggregation_service.privacy.ledger import LedgerEvent
 from aggregation_service.storage import books, models
+from aggregation_service.storage.clipping_states import for_next_round
 from aggregation_service.storage.models import Task
 from protocol.plan import PrivacyPromise
 
@@ -49,6 +50,7 @@ def affordable_task(connection: Connection, population: str, delta: float, now: 
     """
     participations = books.max_participations(connection, population) + 1
     while (task := models.active_task(connection, population)) is not None:
+        task = for_next_round(connection, task)
         if not exceeds_budget(connection, task, participations=participations, delta=delta):
             return task
         models.end_task(connection, task.id, "budget_spent", now)

@@ -65,6 +65,7 @@ def close_round(
       CloseError: sums or kept updates are not those of the reports that the round counted, or the round was ended by
         another.
       BrokenStream: the stream that the round's noise belongs to cannot go on.
+      WrongClippingState: the clipping norm adapts, and what is stored of it is not this round's.
       Deposed: another process leads now.
       NonFiniteUpdate, SumOffGrid: a sum that no reports of bounded norm make.
       WrongContent: the new weights are not finite.
@@ -73,7 +74,8 @@ def close_round(
     rule = rule_of(record.task)
     result = _released(database, record, key, fence=fence, signer=signer, now=now, random_bytes=random_bytes)
     if record.task.kind == "training":
-        average = _average(record, result) if isinstance(rule, Mean) else result
+        weights = result[: record.task.plan.num_weights]  # behind them is what clipping counted, if it adapts
+        average = _average(record, weights) if isinstance(rule, Mean) else weights
         _store_checkpoint(database, record, average, fence, now)
     else:
         _store_evaluation(database, record, result, fence=fence, signer=signer, now=now)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregation_service.clock import Clock, FileClock
+from aggregation_service.coordination.clipping import check_bit
 from aggregation_service.coordination.ingest import Ingest, Upload
 from aggregation_service.coordination.leading import Leader, LeaderSettings
 from aggregation_service.coordination.noise import may_take_part
@@ -310,7 +311,9 @@ class Coordinator:
 def _clip(payload: bytes, plan: Plan) -> ClippedUpdate:
     """Reads an update and clips it again: no device is trusted with the sensitivity of the sum."""
     try:
-        return clip_scaled(read_update(payload, plan.update_size, plan.update_format), plan.privacy.l2_clip_norm)
+        update = read_update(payload, plan.update_size, plan.update_format)
+        check_bit(update, plan.privacy)
+        return clip_scaled(update, plan.privacy.report_norm)
     except MalformedMessage as error:
         raise Refused(RefusalKind.MALFORMED_UPDATE, str(error)) from None
     except NonFiniteUpdate as error:

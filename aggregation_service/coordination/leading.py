@@ -132,7 +132,7 @@ class Leader:
             return False
 
     def _step(self, population: str) -> RoundRecord | None:
-        """Moves the population's round on in one transaction; returns it if its sums are to be taken now."""
+        """Moves the population's round on, or makes the next; returns it if its sums are to be taken now."""
         now = self._clock.now()
         with self._database.read() as connection:
             record = rounds.find_open_round(connection, population)
@@ -143,9 +143,10 @@ class Leader:
         with self._coordinating(population) as connection:
             record = rounds.find_open_round(connection, population)
             record = None if record is None else self._move(connection, record, now)
-            if record is None:
+        if record is None:
+            with self._coordinating(population) as connection:  # if none can be made, the one before has ended anyway
                 self._make_round(connection, population, now)
-                return None
+            return None
         return record if record.state.phase is Phase.CLOSING else None
 
     def _is_due(self, connection: Connection, population: str, record: RoundRecord | None, now: float) -> bool:

@@ -12,10 +12,12 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
+from aggregation_service.coordination.clipping import book_next_norm
 from aggregation_service.coordination.sealed_states import open_state, seal_state
 from aggregation_service.coordination.sealing import NotSealed
 from aggregation_service.coordination.shares import shares_event
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     CorrelatedSumReleased,
     GaussianSumReleased,
     LedgerEvent,
@@ -115,12 +117,14 @@ def load_stream(database: Database, task: Task, signing_key: Ed25519PrivateKey) 
 def book_release(
     connection: Connection, record: RoundRecord, noised: Noised, signing_key: Ed25519PrivateKey, now: float
 ) -> None:
-    """Writes all that must be committed before `noised.total` is released: the ledger's event, and the stream.
+    """Writes all that must be committed before `noised.total` is released: the event, the stream, the next norm.
 
     Raises:
       BrokenStream: whose reports are in the sum cannot be told, or the step was made already.
+      WrongClippingState: the clipping norm adapts, and what is stored of it is not this round's.
 
     """
+    book_next_norm(connection, record, noised.total)
     step = None if noised.stream is None else _store_step(connection, record, noised.stream, signing_key)
     facts = Facts(record.id, record.model_version, record.state.reported, record.max_participations)
     books.append_event(connection, record.population, _event(record.task, noised.noise, facts, step), now)
@@ -200,12 +204,7 @@ class Step(NamedTuple):
 def _event(task: Task, noise: SumNoise, facts: Facts, step: Step | None) -> SumReleased:
     is_secure = task.plan.secure_aggregation is not None
     if step is None:
-        return GaussianSumReleased(
-            **facts._asdict(),
-            noise_multiplier=noise.noise_multiplier,
-            l2_clip_norm=noise.one_report,
-            secure_aggregation=is_secure,
-        )
+        return _fresh_event(task, noise, facts, is_secure=is_secure)
     mechanism = mechanism_of(task)
     multiplier, norm = noise.in_stream(mechanism, step.number + 1)
     return CorrelatedSumReleased(
@@ -218,6 +217,23 @@ def _event(task: Task, noise: SumNoise, facts: Facts, step: Step | None) -> SumR
         noise_multiplier=multiplier,
         l2_clip_norm=norm,
         secure_aggregation=is_secure,
+    )
+
+
+def _fresh_event(task: Task, noise: SumNoise, facts: Facts, *, is_secure: bool) -> GaussianSumReleased:
+    """Where clipping adapts, the count is a coordinate of the sum, so that one event has the cost of both."""
+    told = facts._asdict() | {
+        "noise_multiplier": noise.noise_multiplier,
+        "l2_clip_norm": noise.one_report,
+        "secure_aggregation": is_secure,
+    }
+    privacy = task.plan.privacy
+    if noise.grid is None or privacy.count_noise is None:
+        return GaussianSumReleased(**told)
+    return AdaptiveSumReleased(
+        **told,
+        update_clip_norm=privacy.l2_clip_norm,
+        count_noise=noise.grid.noise_deviation / privacy.bit_per_device,
     )
 
 

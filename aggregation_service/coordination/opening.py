@@ -9,10 +9,12 @@ from aggregation_service.rounds.state import open_round
 from aggregation_service.served import served_files
 from aggregation_service.storage import models
 from aggregation_service.storage.books import max_participations
-from aggregation_service.storage.files import get_entry
+from aggregation_service.storage.clipping_states import clipping_of, for_next_round
+from aggregation_service.storage.files import get_entry, put_file
 from aggregation_service.storage.models import Checkpoint, Task
 from aggregation_service.storage.rounds import RoundRecord, next_number
 from protocol.manifest import Manifest, SignedManifest, sign_manifest
+from protocol.plan import encode_plan
 
 
 def make_standing_round(
@@ -28,9 +30,16 @@ def make_standing_round(
       now: seconds since 1970.
 
     Returns:
-      A round without devices, or None if the model version that it needs is not there.
+      A round without devices, or None if the model version that it needs is not there. Its task has the plan that its
+      devices will have.
+
+    Raises:
+      WrongClippingState: the task's clipping norm adapts, and what is stored of it is not the task's.
 
     """
+    task = for_next_round(connection, task)
+    if clipping_of(task) is not None:  # a plan of the round's own, as its norm is
+        put_file(connection, encode_plan(task.plan))
     checkpoint = _checkpoint_of(connection, task)
     if checkpoint is None:
         return None
@@ -48,8 +57,15 @@ def make_standing_round(
 
 
 def is_current(connection: Connection, record: RoundRecord) -> bool:
-    """Whether a standing round is still the one that would be made now: of the same task, from the newest weights."""
+    """Whether a standing round is still the one that would be made now: same task, newest weights and clipping norm.
+
+    Raises:
+      WrongClippingState: as `make_standing_round`.
+
+    """
     if models.active_task_id(connection, record.population) != record.task.id:
+        return False
+    if for_next_round(connection, record.task).plan != record.task.plan:
         return False
     is_training = record.task.kind == "training"
     return not is_training or models.newest_version(connection, record.population) == record.model_version

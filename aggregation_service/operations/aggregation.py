@@ -60,13 +60,16 @@ def with_noise_by_devices(plan: Plan, parameters: RoundParameters) -> Plan:
     Values have the fewest bits with which rounding raises the sensitivity by no more than 2 %.
 
     Raises:
-      OperationError: the plan has no noise, the cohort is too small for any safe graph, or no number of bits is enough.
+      OperationError: the plan has no noise, its clipping adapts, the cohort is too small for any safe graph, or no
+        number of bits is enough.
       MalformedMessage: the plan says how updates are summed, and that leaves no room for the noise.
 
     """
-    privacy = msgspec.structs.replace(plan.privacy, noise_by="devices")
-    if privacy.noise_multiplier == 0:
+    if plan.privacy.noise_multiplier == 0:
         raise OperationError("noise_multiplier must be > 0 for noise by devices, got 0")
+    if plan.privacy.count_noise is not None:
+        raise OperationError("noise_by must be service for adaptive clipping, got devices")
+    privacy = msgspec.structs.replace(plan.privacy, noise_by="devices")
     secure = plan.secure_aggregation
     if secure is None:
         smallest, largest = _group_sizes(plan, parameters, least_share=LEAST_SHARE_OF_MEMBERS)

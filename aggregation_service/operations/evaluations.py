@@ -115,7 +115,7 @@ def add_evaluation(
         raise OperationError(
             f"minimum_reports must be <= report_goal {plan.privacy.report_goal}, got {minimum_reports}"
         )
-    parameters = replace(training.parameters, minimum_reports=minimum_reports, combining=Mean())
+    parameters = replace(training.parameters, minimum_reports=minimum_reports, combining=Mean(), adaptive_clipping=None)
     check_groups(plan, parameters)
     require_noise(plan, parameters)
     return models.add_task(
@@ -151,7 +151,7 @@ def _plan(training: Plan, settings: EvaluationSettings) -> Plan:
         training,
         kind="evaluation",
         update_format="float32",
-        privacy=msgspec.structs.replace(privacy, **changes),
+        privacy=msgspec.structs.replace(privacy, **changes, count_noise=None),
     )
     return decode_plan(encode_plan(plan))
 

@@ -6,6 +6,7 @@ from aggregation_service import audit
 from aggregation_service.config import ServiceConfig
 from aggregation_service.logs import log_event
 from aggregation_service.operations.aggregation import check_groups, require_noise
+from aggregation_service.operations.clipping import check_clipping
 from aggregation_service.operations.promises import with_promise
 from aggregation_service.operations.shared import (
     OperationError,
@@ -60,7 +61,8 @@ def create_task(
 
     Raises:
       OperationError: unknown population, too many `minimum_reports`, too small cohorts, a robust rule or a mechanism
-        that the plan does not allow, noise that no grid is for, nothing to start from, or a file's size.
+        that the plan does not allow, noise that no grid is for, clipping that cannot adapt, nothing to start from, or
+        a file's size.
       MalformedMessage: a plan that devices would refuse.
       WrongContent: weights that do not fit the plan.
 
@@ -70,6 +72,7 @@ def create_task(
     check_groups(plan, parameters)
     _check_combining(parameters, plan)
     _check_noise(parameters, plan)
+    check_clipping(parameters, plan)
     check_size("training_graph", training_graph)
     check_size("vocabulary", vocabulary)
     if checkpoint is not None:
@@ -103,6 +106,7 @@ def create_task(
             "new_privacy": plan.privacy,
             "combining": parameters.combining,
             "mechanism": parameters.mechanism,
+            "adaptive_clipping": parameters.adaptive_clipping,
             "separation_rounds": parameters.separation_rounds,
             "max_participations": parameters.max_participations,
         }

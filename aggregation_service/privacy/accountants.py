@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aggregation_service.privacy.accounting import PrivacySpent, spent_on_charges
+from aggregation_service.privacy.accounting import PrivacySpent, check_accountable, spent_on_charges
 from aggregation_service.privacy.charges import Charge, charges, effective_multiplier
 from aggregation_service.privacy.ledger import LedgerEvent
 
 if TYPE_CHECKING:
     from dp_accounting import DpEvent
 
+MOST_EPSILON = 1e6
+"""Noise for more would be lost in float64, and protect nothing."""
 LEAST_PLD_MULTIPLIER = 0.3
 """With less noise PLD's grid takes seconds and more, and its cut-off tails begin to show."""
 
@@ -68,9 +70,13 @@ def pld_epsilon(charged: Sequence[Charge], delta: float) -> float | None:
     Returns:
       None where all noise together has a multiplier below `LEAST_PLD_MULTIPLIER`.
 
+    Raises:
+      ValueError: see `accounting.check_accountable`.
+
     Source: Doroshenko et al. 2022, arXiv 2207.04380.
 
     """
+    check_accountable(charged, delta)
     multiplier = effective_multiplier(charged)
     if math.isinf(multiplier):
         return 0.0
@@ -86,9 +92,13 @@ def pld_epsilon(charged: Sequence[Charge], delta: float) -> float | None:
 def rdp_epsilon(charged: Sequence[Charge], delta: float) -> float:
     """ε by composition of Rényi divergences, at orders around the best one for this much noise.
 
+    Raises:
+      ValueError: see `accounting.check_accountable`.
+
     Source: Mironov 2017, arXiv 1702.07476; the conversion of Canonne, Kamath and Steinke 2020, proposition 12.
 
     """
+    check_accountable(charged, delta)
     multiplier = effective_multiplier(charged)
     if math.isinf(multiplier):
         return 0.0
@@ -96,7 +106,7 @@ def rdp_epsilon(charged: Sequence[Charge], delta: float) -> float:
         return math.inf
     from dp_accounting.rdp import RdpAccountant
 
-    best = 1 + multiplier * math.sqrt(2 * math.log(1 / delta))
+    best = 1 + multiplier * math.sqrt(-2 * math.log(delta))
     accountant = RdpAccountant(orders=(1 + (best - 1) * np.geomspace(0.05, 20, 400)).tolist())
     accountant.compose(_dp_event(charged))
     return float(accountant.get_epsilon(delta))
@@ -119,7 +129,7 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
         raise ValueError(f"rho must be >= 0, got {rho}")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
-    return rho + 2 * math.sqrt(rho * math.log(1 / delta))
+    return rho + 2 * math.sqrt(rho * -math.log(delta))
 
 
 def noise_multiplier_for(epsilon: float, delta: float) -> float:
@@ -128,7 +138,7 @@ def noise_multiplier_for(epsilon: float, delta: float) -> float:
     A stream needs this times its sensitivity, relative to the clipping norm.
 
     Args:
-      epsilon: > 0 and finite.
+      epsilon: > 0 and <= `MOST_EPSILON`.
       delta: in (0, 1).
 
     Raises:
@@ -137,8 +147,8 @@ def noise_multiplier_for(epsilon: float, delta: float) -> float:
     Source: Balle and Wang 2018, arXiv 1805.06530, theorem 8.
 
     """
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}")
+    if not 0 < epsilon <= MOST_EPSILON:
+        raise ValueError(f"epsilon must be > 0 and <= {MOST_EPSILON:g}, got {epsilon}")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
     import dp_accounting

@@ -10,7 +10,7 @@ there is no amplification by sampling to claim.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,7 +19,16 @@ import numpy as np
 from aggregation_service.privacy.charges import Charge, charges, effective_multiplier, most_participations
 from aggregation_service.privacy.ledger import LedgerEvent
 
-__all__ = ["PrivacySpent", "most_participations", "privacy_spent", "spent_on_charges", "spent_on_worst_device"]
+__all__ = [
+    "PrivacySpent",
+    "check_accountable",
+    "most_participations",
+    "privacy_spent",
+    "spent_on_charges",
+    "spent_on_worst_device",
+]
+
+_MOST_NOISE = 1e100  # its square is a float64 yet
 
 
 class PrivacySpent(NamedTuple):
@@ -56,10 +65,6 @@ def privacy_spent(noise_multiplier: float, participations: int, delta: float) ->
     Source: Balle and Wang 2018, arXiv 1805.06530, theorem 8; Bun and Steinke 2016, arXiv 1605.02065, proposition 1.6.
 
     """
-    if not (noise_multiplier >= 0 and math.isfinite(noise_multiplier)):
-        raise ValueError(f"noise_multiplier must be a finite number >= 0, got {noise_multiplier}")
-    if participations < 0:
-        raise ValueError(f"participations must be >= 0, got {participations}")
     return spent_on_charges([Charge(noise_multiplier, participations)], delta)
 
 
@@ -80,14 +85,30 @@ def spent_on_charges(charged: Iterable[Charge], delta: float) -> PrivacySpent:
     """What all charges cost together, exactly.
 
     Raises:
-      ValueError: `delta` is not in (0, 1).
+      ValueError: see `check_accountable`.
 
     Source: as `privacy_spent`; Dong, Roth and Su 2019, arXiv 1905.02383, corollary 3.3.
 
     """
+    charged = tuple(charged)
+    check_accountable(charged, delta)
+    return _spent_on_gaussian(effective_multiplier(charged), delta)
+
+
+def check_accountable(charged: Sequence[Charge], delta: float) -> None:
+    """Refuses what no accountant may add up: infinite noise would be free, and so would be going through it -1 times.
+
+    Raises:
+      ValueError: a noise multiplier not in [0, 10^100], a negative number of participations, or `delta` not in (0, 1).
+
+    """
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
-    return _spent_on_gaussian(effective_multiplier(charged), delta)
+    for noise_multiplier, participations in charged:
+        if not 0 <= noise_multiplier <= _MOST_NOISE:
+            raise ValueError(f"noise_multiplier must be a number from 0 to {_MOST_NOISE:g}, got {noise_multiplier}")
+        if participations < 0:
+            raise ValueError(f"participations must be >= 0, got {participations}")
 
 
 @lru_cache(maxsize=4096)

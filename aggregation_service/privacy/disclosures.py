@@ -5,7 +5,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     ClippingQuantileReleased,
     CorrelatedSumReleased,
     DistributedSumReleased,
@@ -33,6 +35,7 @@ class RoundFacts(NamedTuple):
       participation_limit: likewise the most reports of a device in the stream; 0 for no limit.
       adversary_fraction: under secure aggregation, of a group's members, who are assumed to side with the service.
       dropout_fraction: likewise, who may drop out.
+      clipping: how the clipping norm adapts; None where it does not.
 
     """
 
@@ -43,12 +46,21 @@ class RoundFacts(NamedTuple):
     participation_limit: int = 0
     adversary_fraction: float = 0.0
     dropout_fraction: float = 0.0
+    clipping: ClippingParameters | None = None
+
+
+class _Noise(NamedTuple):
+    """The noise on a part of what an event says was released, in the same terms."""
+
+    noise_multiplier: float
+    l2_clip_norm: float
 
 
 class Released(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All releases of one kind: how many, and of all the least noise and the largest norm of one device's share.
 
-    `metrics` names what was measured, where `kind` is "metrics".
+    `metrics` names what was measured, where `kind` is "metrics". Of a "clipping_quantile" that sums had in them, noise
+    and norm are those of the count alone, in devices; what it cost is in the sums' noise.
     """
 
     kind: ReleaseKind
@@ -110,6 +122,44 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     separation_limit: int
 
 
+class AdaptiveClipping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rounds whose clipping norm followed a quantile of the norms of the updates.
+
+    Attributes:
+      rounds: that released a sum, with how many devices were within the norm.
+      least_norm: of the norms that updates were clipped to, in units of weight change.
+      largest_norm: likewise.
+      floor: the norm was never let below; None where that is not known.
+      ceiling: nor above.
+      target_quantiles: shares of the devices whose updates should stay as they were.
+
+    """
+
+    rounds: int
+    least_norm: float
+    largest_norm: float
+    floor: float | None
+    ceiling: float | None
+    target_quantiles: tuple[float, ...]
+
+
+def find_clipping(events: Iterable[LedgerEvent], rounds: Mapping[str, RoundFacts]) -> AdaptiveClipping | None:
+    """What adaptive clipping did in all rounds that had it; None where none had."""
+    adapted = [event for event in events if isinstance(event, AdaptiveSumReleased)]
+    if not adapted:
+        return None
+    facts = (rounds.get(event.round_id) for event in adapted)
+    chosen = list(dict.fromkeys(each.clipping for each in facts if each is not None and each.clipping is not None))
+    return AdaptiveClipping(
+        rounds=len(adapted),
+        least_norm=min(event.update_clip_norm for event in adapted),
+        largest_norm=max(event.update_clip_norm for event in adapted),
+        floor=min((each.floor for each in chosen), default=None),
+        ceiling=max((each.ceiling for each in chosen), default=None),
+        target_quantiles=tuple(sorted({each.target_quantile for each in chosen})),
+    )
+
+
 def list_streams(events: Iterable[LedgerEvent], rounds: Mapping[str, RoundFacts]) -> tuple[Stream, ...]:
     """The streams of a ledger that accounting takes, in the order of their first steps; what was lost is in none."""
     streams: list[list[CorrelatedSumReleased]] = []
@@ -129,6 +179,8 @@ def list_released(events: Sequence[LedgerEvent], rounds: Mapping[str, RoundFacts
     kinds: dict[ReleaseKind, list[LedgerEvent]] = {}
     for event in events:
         kinds.setdefault(_kind(event, rounds), []).append(event)
+        if isinstance(event, AdaptiveSumReleased):
+            kinds.setdefault("clipping_quantile", []).append(event)
     return tuple(_released(kind, found) for kind, found in kinds.items())
 
 
@@ -214,13 +266,21 @@ def _kind(event: LedgerEvent, rounds: Mapping[str, RoundFacts]) -> ReleaseKind:
 
 def _released(kind: ReleaseKind, events: Sequence[LedgerEvent]) -> Released:
     metrics = (name for event in events if isinstance(event, FederatedMetricsReleased) for name in event.metrics)
+    noises = [_count_only(event) if kind == "clipping_quantile" else event for event in events]
     return Released(
         kind=kind,
         times=sum(event.num_releases if isinstance(event, ReleasesLost) else 1 for event in events),
-        noise_multiplier=min(event.noise_multiplier for event in events),
-        l2_clip_norm=max(event.l2_clip_norm for event in events),
+        noise_multiplier=min(noise.noise_multiplier for noise in noises),
+        l2_clip_norm=max(noise.l2_clip_norm for noise in noises),
         metrics=tuple(dict.fromkeys(metrics)),
     )
+
+
+def _count_only(event: LedgerEvent) -> LedgerEvent | _Noise:
+    """Of a sum that has a count in it: the noise on the count, of which one device moves 1/2."""
+    if isinstance(event, AdaptiveSumReleased):
+        return _Noise(noise_multiplier=2 * event.count_noise, l2_clip_norm=0.5)
+    return event
 
 
 def _stream(steps: Sequence[CorrelatedSumReleased], rounds: Mapping[str, RoundFacts]) -> Stream:

@@ -55,6 +55,18 @@ class GaussianSumReleased(_Release, frozen=True, kw_only=True, tag="gaussian_sum
     secure_aggregation: bool = False
 
 
+class AdaptiveSumReleased(GaussianSumReleased, frozen=True, kw_only=True, tag="adaptive_sum_released"):
+    """A sum as before, of which one coordinate counts the devices within the clipping norm, to choose the next by.
+
+    `l2_clip_norm` and `noise_multiplier` are of update and count together: what the count costs is in them.
+    `update_clip_norm` is what updates alone were clipped to; `count_noise` the deviation of the noise on the count, in
+    devices, of which one device moves it by 1/2, either way.
+    """
+
+    update_clip_norm: Norm
+    count_noise: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+
+
 class CorrelatedSumReleased(_Release, frozen=True, kw_only=True, tag="correlated_sum_released"):
     """One step of a stream: a sum of clipped updates with noise that is correlated with that of the steps before.
 
@@ -134,7 +146,9 @@ class DistributedSumReleased(_Release, frozen=True, kw_only=True, tag="distribut
 
 
 class ClippingQuantileReleased(_Release, frozen=True, kw_only=True, tag="clipping_quantile_released"):
-    """How many devices were within the clipping norm was released, with noise, to choose the next norm by.
+    """How many devices were within the clipping norm was released by itself, with noise of its own.
+
+    Rounds do not write it: their count is in the sum, as `AdaptiveSumReleased`, and so is its cost.
 
     One device moves the count by 1/2, where its bit is written as -1/2 or 1/2 (1905.03871, section 3).
     """
@@ -160,7 +174,7 @@ class ReleasesLost(_Event, frozen=True, kw_only=True, tag="releases_lost"):
     mechanism: Mechanism = Independent()
 
 
-SumReleased = GaussianSumReleased | CorrelatedSumReleased | DistributedSumReleased
+SumReleased = GaussianSumReleased | AdaptiveSumReleased | CorrelatedSumReleased | DistributedSumReleased
 """A sum of clipped updates, by whatever noise."""
 
 RoundEvent = SumReleased | ClippingQuantileReleased | FederatedMetricsReleased

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from aggregation_service.privacy.ledger import UnknownEvent
+
 GENESIS = "0" * 64
 """What stands for the hash before the first row, and is the head of an empty ledger."""
 
 
-class BrokenLedger(Exception):
+class BrokenLedger(UnknownEvent):
     """The ledger is not what was written: a row was changed, left out, moved, put in, or cut off."""
 
 

@@ -14,11 +14,13 @@ from aggregation_service.privacy import wording
 from aggregation_service.privacy.accounting import most_participations, spent_on_charges, spent_on_worst_device
 from aggregation_service.privacy.charges import Charge
 from aggregation_service.privacy.disclosures import (
+    AdaptiveClipping,
     Released,
     RoundFacts,
     Shares,
     Stream,
     count_noised,
+    find_clipping,
     list_mechanisms,
     list_plans,
     list_released,
@@ -71,7 +73,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
       mechanism: all that made noise, in words; the numbers of those that correlate it are in `streams`.
       noise_multiplier: the least deviation of one draw of noise, as a multiple of how far one report moves what was
         released; what it protects follows from this alone only where no noise is correlated.
-      l2_clip_norm: the largest norm that one report can have had.
+      l2_clip_norm: the largest norm that one report can have had, what counts for adaptive clipping included.
       minimum_separation_s: how long a device stays away after it was selected, in seconds.
       report_goal: what noised sums are divided by.
       cohort_sizes: reports in each sum, oldest first, evaluations included; where devices make the noise a sum is that
@@ -86,6 +88,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
       secure_aggregation: whether every release was a sum that came by secure aggregation.
       streams: of correlated noise.
       shares: of noise that devices added.
+      clipping: of rounds whose clipping norm adapted; None where none did.
       released: everything that was computed from device data and released, evaluations included.
       plan_sha256: of the plans of all rounds in it, oldest first.
       ledger_head: hash of the ledger's newest row when this was written: it covers all that the statement is about.
@@ -111,6 +114,7 @@ class PrivacyStatement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     secure_aggregation: bool = False
     streams: tuple[Stream, ...] = ()
     shares: tuple[Shares, ...] = ()
+    clipping: AdaptiveClipping | None = None
     released: tuple[Released, ...] = ()
     plan_sha256: tuple[str, ...] = ()
     ledger_head: str = ""
@@ -212,6 +216,7 @@ def make_statement(
         secure_aggregation=is_secure,
         streams=streams,
         shares=shares,
+        clipping=find_clipping(events, circumstances.rounds),
         released=list_released(events, circumstances.rounds),
         plan_sha256=list_plans(events, circumstances.rounds),
         ledger_head=ledger_head,

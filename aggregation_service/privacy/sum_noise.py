@@ -61,6 +61,24 @@ class SumNoise:
         return 0.0 if self.grid is None else self.grid.noise_deviation / norm
 
 
+def least_noise(plan: Plan, parameters: RoundParameters) -> float:
+    """The least noise multiplier that fresh noise can have, whatever clipping norm a round of the task has.
+
+    Rounding to the grid weighs most where the noise is as few steps as it may be; the rest is in units of the norm.
+
+    Raises:
+      ValueError: as `sum_noise`.
+
+    """
+    multiplier = plan.privacy.noise_multiplier
+    if multiplier == 0:
+        return 0.0
+    coarsest = finest_grid(0.5)  # a power of two
+    reports = parameters.cohort_size(plan.privacy.report_goal)
+    bound = one_report_bound(coarsest, l2_clip_norm=0.5 / multiplier, size=plan.update_size, max_reports=reports)
+    return coarsest.noise_deviation / (bound * (1 + 2.0**-40))  # of a norm that is itself rounded
+
+
 def sum_noise(plan: Plan, parameters: RoundParameters) -> SumNoise:
     """Makes the noise that a task's plan asks for.
 

@@ -102,6 +102,32 @@ def name_mechanism(mechanism: Mechanism | SumOfShares) -> str:
             return f"buffered linear Toeplitz (BLT) Gaussian of {_counted(len(decays), 'buffer')}"
 
 
+def label_mechanism(mechanism: Mechanism) -> str:
+    """The same in a few words, for tables and plots that have room for no more.
+
+    >>> label_mechanism(Tree(restart_every=256))
+    'tree of 256 rounds'
+    """
+    match mechanism:
+        case Independent():
+            return "independent"
+        case Tree(restart_every=rounds):
+            return f"tree of {_counted(rounds, 'round')}"
+        case BandedToeplitz(coefficients=bands):
+            return _counted(len(bands), "band")
+        case BufferedToeplitz(decays=decays):
+            return _counted(len(decays), "buffer")
+
+
+def label_shares(members: int) -> str:
+    """Likewise, of noise that devices add in groups of up to so many.
+
+    >>> label_shares(128)
+    'devices, 128 a group'
+    """
+    return f"devices, {members} a group"
+
+
 def tell_mechanism(mechanism: Mechanism) -> str:
     """A mechanism with the first of its numbers, as many as one can read.
 

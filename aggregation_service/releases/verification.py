@@ -13,28 +13,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from aggregation_service.privacy.ledger import LedgerEvent, ReleasesLost, decode_event
-from aggregation_service.privacy.ledger_chain import GENESIS, BrokenLedger, check_chain
+from aggregation_service.privacy.ledger import LedgerEvent, decode_event
+from aggregation_service.privacy.ledger_chain import GENESIS, check_chain
 from aggregation_service.privacy.statement import (
     Circumstances,
     PrivacyStatement,
     make_statement,
     untrained_statement,
 )
-from aggregation_service.releases.statements import STATEMENT_FILE, read_circumstances
-from aggregation_service.rounds.state import Phase
+from aggregation_service.releases.statements import STATEMENT_FILE, check_closed_rounds, read_circumstances
 from aggregation_service.storage import books
 from aggregation_service.storage.files import find_content
 from aggregation_service.storage.releases import ReleaseRecord
-from aggregation_service.storage.tables import rounds
 from protocol.manifest import check_content, open_manifest
 
 RECOMPUTED = ("noise_multiplier", "l2_clip_norm", "cohort_sizes", "max_participations", "epsilon", "rho")
 """The numbers of a statement that follow from the ledger and the statement's delta; the rest is the plan's, or text."""
 
-RECOMPUTED_SINCE = ("ledger_head", "secure_aggregation", "streams", "shares", "released", "plan_sha256")
+RECOMPUTED_SINCE = ("ledger_head", "secure_aggregation", "streams", "shares", "clipping", "released", "plan_sha256")
 """Besides, of a statement that names a row of the ledger: what follows from its rows and the tasks of their rounds."""
 
 _TOLERANCE = 1e-6
@@ -90,7 +88,7 @@ def check_ledger(connection: Connection, population: str, head: str | None = Non
     newest = check_chain(rows, head)
     kept = [row for row in rows if row.population == population]
     events = tuple(decode_event(row.event) for row in kept)
-    _check_closed_rounds(connection, population, events)
+    check_closed_rounds(connection, population, events)
     counts = accumulate((row.population == population for row in rows), initial=0)
     covered = dict(zip((GENESIS, *(row.sha256 for row in rows)), counts, strict=True))
     recorded_at = tuple(row.recorded_at for row in kept)
@@ -203,12 +201,3 @@ def _is_equal(ours: Any, theirs: Any) -> bool:
             return len(ours) == len(theirs) and all(map(_is_equal, ours, theirs))
         case _:
             return bool(ours == theirs)
-
-
-def _check_closed_rounds(connection: Connection, population: str, events: Iterable[LedgerEvent]) -> None:
-    """A round closes after its event was committed; so a closed round without one shows that the end was cut off."""
-    booked = {event.round_id for event in events if not isinstance(event, ReleasesLost)}
-    closed = (rounds.c.population == population) & (rounds.c.phase == Phase.CLOSED.value)
-    for row in connection.execute(select(rounds.c.id, rounds.c.number).where(closed).order_by(rounds.c.number)):
-        if row.id not in booked:
-            raise BrokenLedger(f"round {row.number} of {population} closed, and the ledger has no row of it")

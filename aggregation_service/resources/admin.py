@@ -19,6 +19,7 @@ from aggregation_service.refusals import RefusalKind, Refused
 from aggregation_service.resources.bodies import message_response, read_body
 from aggregation_service.service import current_service, require_population
 from aggregation_service.storage import models
+from aggregation_service.storage.clipping_states import for_display
 from aggregation_service.storage.tables import tasks
 from aggregation_service.summaries import PopulationSummary, summarise
 from protocol.errors import MalformedMessage
@@ -139,7 +140,8 @@ def list_tasks(population: str) -> Response:
     require_population(population)
     newest = select(tasks.c.id).where(tasks.c.population == population).order_by(tasks.c.id.desc())
     with current_service().database.read() as connection:
-        found = [models.get_task(connection, task_id) for task_id in connection.scalars(newest).all()]
+        ids = connection.scalars(newest).all()
+        found = [for_display(connection, models.get_task(connection, task_id)) for task_id in ids]
     return message_response(Tasks(tasks=[_summary(task) for task in found]))
 
 

@@ -8,6 +8,7 @@ well it holds out against hostile updates.
 import math
 from dataclasses import dataclass, field
 
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
 from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from aggregation_service.privacy.mechanisms.sensitivity import MOST_ROUNDS
 from aggregation_service.rounds.combining import Combining, Mean
@@ -31,6 +32,7 @@ class RoundParameters:
       mechanism: how the noise of the task's training rounds is correlated; it adds to the mean only.
       separation_rounds: of correlated noise: a device's next report comes so many steps of the stream later, at least.
       max_participations: of correlated noise: how many reports of one device the stream may have; 0 for no limit.
+      adaptive_clipping: how the clipping norm follows the updates' norms, from the plan's on; None to keep that.
 
     Raises:
       ValueError: a parameter out of its bound, or one that does not go with the mechanism.
@@ -51,6 +53,7 @@ class RoundParameters:
     mechanism: Mechanism = field(default_factory=Independent)
     separation_rounds: int = 1
     max_participations: int = 0
+    adaptive_clipping: ClippingParameters | None = None
 
     def __post_init__(self) -> None:
         _require("minimum_reports", self.minimum_reports, 1, 10_000_000)
@@ -67,6 +70,12 @@ class RoundParameters:
         _require("max_participations", self.max_participations, 0, MOST_ROUNDS if is_correlated else 0)
         if is_correlated and not isinstance(self.combining, Mean):
             raise ValueError(f"combining must be the mean for correlated noise, got the {self.combining.name}")
+        if self.adaptive_clipping is not None and not isinstance(self.combining, Mean):
+            raise ValueError(f"combining must be the mean for adaptive clipping, got the {self.combining.name}")
+        if (
+            self.adaptive_clipping is not None and is_correlated
+        ):  # a norm that changes would change the unit of its noise
+            raise ValueError("noise must be independent for adaptive clipping, got correlated noise")
 
     @property
     def beat_s(self) -> float:

@@ -1,6 +1,6 @@
 """Populations, their tasks, and the checkpoints that training leaves behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import msgspec
@@ -176,6 +176,13 @@ def get_task(connection: Connection, task_id: int) -> Task:
         ended_at=row.ended_at,
         ended_because=row.ended_because,
     )
+
+
+def with_clip_norm(task: Task, l2_clip_norm: float) -> Task:
+    """The task with the plan of a round that has its own clipping norm, C > 0, in units of weight change."""
+    privacy = msgspec.structs.replace(task.plan.privacy, l2_clip_norm=l2_clip_norm)
+    plan = msgspec.structs.replace(task.plan, privacy=privacy)
+    return replace(task, plan=plan, plan_file=FileEntry.of(encode_plan(plan)))
 
 
 def newest_checkpoint(connection: Connection, population: str) -> Checkpoint | None:

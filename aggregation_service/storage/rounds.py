@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from aggregation_service.rounds.groups import GroupFailure
 from aggregation_service.rounds.state import OPEN_PHASES, REPORTING_PHASES, AbandonReason, Phase, Round, abandon
 from aggregation_service.storage import secure_groups
-from aggregation_service.storage.models import Task, get_task
+from aggregation_service.storage.clipping_states import clipping_of
+from aggregation_service.storage.models import Task, get_task, with_clip_norm
 from aggregation_service.storage.tables import assignments, partial_sums, rounds
-from protocol.manifest import SignedManifest
+from protocol.manifest import SignedManifest, decode_manifest
 
 _GROUPS_END = {AbandonReason.KEY_LOST: GroupFailure.KEY_LOST}
 """Why the groups of an abandoned round fail, where it is not just that it is over."""
@@ -22,6 +23,7 @@ class RoundRecord:
     """A round as stored: its state, and what was frozen when it opened.
 
     Attributes:
+      task: what the round is for, with the plan that its devices have.
       sealing_key: the public half, 32 bytes, of the key that its partial sums are sealed to; None of rounds that the
         skeleton left.
       max_participations: the population's observed maximum at the time of the round's newest report.
@@ -68,6 +70,7 @@ def insert_round(connection: Connection, record: RoundRecord) -> None:
         "model_version": record.model_version,
         "manifest": record.manifest.manifest,
         "signature": record.manifest.signature,
+        "l2_clip_norm": None if clipping_of(record.task) is None else record.task.plan.privacy.l2_clip_norm,
         **_changing_columns(record),
     }
     connection.execute(rounds.insert().values(row))
@@ -199,6 +202,20 @@ def mark_reported(connection: Connection, assignment_ids: Collection[str]) -> No
     connection.execute(update(assignments).where(assignments.c.id.in_(assignment_ids)).values(reported=True))
 
 
+def with_round_plan(task: Task, l2_clip_norm: float | None, manifest: bytes | None) -> Task:
+    """The task with the plan that a round's devices have.
+
+    Args:
+      task: the round's, as stored.
+      l2_clip_norm: the round's; None where it is the task's, and then `manifest` is not needed.
+      manifest: the round's, which names the plan.
+
+    """
+    if l2_clip_norm is None or manifest is None:
+        return task
+    return replace(with_clip_norm(task, l2_clip_norm), plan_file=decode_manifest(manifest).files["plan"])
+
+
 def _changing_columns(record: RoundRecord) -> dict[str, object]:
     state = record.state
     return {
@@ -222,7 +239,7 @@ def _record(connection: Connection, row: Row[Any], tasks: dict[int, Task] | None
     tasks = {} if tasks is None else tasks
     if row.task_id not in tasks:
         tasks[row.task_id] = get_task(connection, row.task_id)
-    task = tasks[row.task_id]
+    task = with_round_plan(tasks[row.task_id], row.l2_clip_norm, row.manifest)
     reason = row.abandoned_because
     state = Round(
         parameters=task.parameters,

@@ -7,11 +7,12 @@ from sqlalchemy import Connection, select, update
 from aggregation_service.privacy.ledger import ReleasesLost
 from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.privacy.shares import sum_of
-from aggregation_service.privacy.sum_noise import sum_noise
+from aggregation_service.privacy.sum_noise import least_noise, sum_noise
 from aggregation_service.rounds.state import AbandonReason
 from aggregation_service.storage.books import append_event
+from aggregation_service.storage.clipping_states import clipping_of
 from aggregation_service.storage.locks import lock_population
-from aggregation_service.storage.models import Task, get_task, list_populations, newest_checkpoint
+from aggregation_service.storage.models import Task, get_task, list_populations, newest_checkpoint, with_clip_norm
 from aggregation_service.storage.noise_streams import forget_streams, mechanism_of
 from aggregation_service.storage.rounds import next_number, retire_open_round
 from aggregation_service.storage.tables import checkpoints, participation, tasks
@@ -87,10 +88,16 @@ def _lost_releases(connection: Connection, population: str, lost_rounds: int) ->
 
 
 def _told(task: Task, rounds: int) -> tuple[float, float]:
-    """Noise multiplier and norm of one release of a task, whose stream may have had as many rounds."""
-    shared = task.plan.shared_noise
+    """Noise multiplier and norm of one release of a task, whose stream may have had as many rounds.
+
+    Where clipping adapts: the least of any norm, and the norm of the largest.
+    """
+    shared, clipping = task.plan.shared_noise, clipping_of(task)
     if shared is not None:
         return sum_of(shared).gaussian_multiplier, shared.quantiser.l2_bound
+    if clipping is not None:
+        largest = with_clip_norm(task, clipping.ceiling)
+        return least_noise(task.plan, task.parameters), sum_noise(largest.plan, task.parameters).one_report
     return sum_noise(task.plan, task.parameters).in_stream(mechanism_of(task), rounds)
 
 

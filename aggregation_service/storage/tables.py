@@ -93,6 +93,7 @@ checkpoints = Table(
     Column("created_at", Float, nullable=False),
 )
 
+# `l2_clip_norm` is NULL where clipping does not adapt: then the plan of the round's task says it.
 rounds = Table(
     "rounds",
     metadata,
@@ -115,6 +116,7 @@ rounds = Table(
     Column("max_participations", Integer, nullable=False),
     Column("sealing_key", LargeBinary(32)),
     Column("result", Text),
+    Column("l2_clip_norm", Float),
     UniqueConstraint("population", "number"),
     Index("one_open_round", "population", unique=True, sqlite_where=ONE_OPEN_ROUND, postgresql_where=ONE_OPEN_ROUND),
 )
@@ -302,6 +304,9 @@ stream_participation = Table(
     Column("last_step", Integer, nullable=False),
     Column("least_gap", Integer),
 )
+
+# The clipping norm of a task's next round, where it adapts; a round that was made says its own in `rounds`.
+clipping_states = Table("clipping_states", metadata, _task(), Column("state", Text, nullable=False))
 
 # Append-only; each row holds the SHA-256 of the one before, whichever population that was of.
 ledger = Table(

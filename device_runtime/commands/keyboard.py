@@ -105,6 +105,7 @@ def _opened_page(release: Release, blocked: BlockList | None, data_dir: Path, to
                 personal=tuned,
                 model_version=release.manifest.model_version,
                 privacy=privacy_line(release.privacy_statement),
+                population=release.manifest.population,
             )
             yield create_keyboard_app(device, token)
 

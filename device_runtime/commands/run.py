@@ -23,6 +23,7 @@ from device_runtime.environment import DeviceEnvironment
 from device_runtime.releases.refresh import ReleaseRefresh
 from device_runtime.releases.release import open_release, read_public_key
 from device_runtime.rounds.agent import Agent, Enrolment
+from device_runtime.rounds.terms import TermsFile
 from device_runtime.stop_signal import StopSignal
 from device_runtime.storage.files import only_process, private_directory
 from protocol.messages import Token
@@ -135,6 +136,7 @@ def _run(
     steps: int | None,
 ) -> None:
     data_dir = environment.data_directory
+    TermsFile(data_dir / enrolment.population).note_wishes(enrolment.wishes)
     with open_log(data_dir) as log, Diary(data_dir / DIARY_FILE) as diary:
         agent = Agent(environment, enrolment, log, vocabulary)
         refresh = ReleaseRefresh(environment, enrolment, log)

@@ -48,7 +48,8 @@ class KeyboardDevice:
       predictor: of this page alone; its state follows the one text that is typed.
       personal: learns what the log admits, and minds its switch itself; None without personalisation.
       model_version: of what suggests.
-      privacy: of what suggests, one line.
+      privacy: of what suggests, a line.
+      population: whose rounds this device takes part in: that of what suggests.
 
     """
 
@@ -59,6 +60,7 @@ class KeyboardDevice:
     personal: Learns | None = None
     model_version: int
     privacy: str
+    population: str
     _predicting: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def suggest(self, text_before_cursor: str, kind: FieldKind) -> list[Suggestion]:

@@ -9,6 +9,8 @@ from flask import Blueprint, Response, abort
 
 from device_runtime.keyboard.answers import answer, read_body
 from device_runtime.keyboard.device import KeyboardDevice
+from device_runtime.rounds.terms import TermsFile
+from device_runtime.rounds.terms_in_words import tell_terms
 from device_runtime.storage.files import UnusableKey
 from device_runtime.typing_log import TypingLog
 
@@ -48,6 +50,13 @@ class Done(msgspec.Struct):
     bytes_down: int
 
 
+class Term(msgspec.Struct):
+    """One line of what the population promises, or the owner asks for."""
+
+    about: str
+    told: str
+
+
 class Knowledge(msgspec.Struct):
     """Everything the panel shows."""
 
@@ -56,6 +65,7 @@ class Knowledge(msgspec.Struct):
     done: Done
     model_version: int
     privacy: str
+    terms: list[Term]
 
 
 def knowledge_resource(device: KeyboardDevice) -> Blueprint:
@@ -89,6 +99,7 @@ def gather(device: KeyboardDevice) -> Knowledge:
 
     Raises:
       sqlite3.Error: the log or the diary cannot be read.
+      OSError: nor can the file with the population's terms.
 
     """
     on = device.log.switches
@@ -98,6 +109,7 @@ def gather(device: KeyboardDevice) -> Knowledge:
         done=_done(device),
         model_version=device.model_version,
         privacy=device.privacy,
+        terms=_terms(device),
     )
 
 
@@ -118,6 +130,11 @@ def _held(device: KeyboardDevice) -> Held:
     counts = device.log.counts()
     expires_at = None if counts.oldest_at is None else counts.oldest_at + device.log.retention_s
     return Held(counts.messages, counts.words, counts.bytes, expires_at)
+
+
+def _terms(device: KeyboardDevice) -> list[Term]:
+    known = TermsFile(device.data_directory / device.population).load()
+    return [Term(*fact) for fact in tell_terms(known)]
 
 
 def _done(device: KeyboardDevice) -> Done:

@@ -40,6 +40,7 @@ from device_runtime.rounds.round_files import RoundFiles
 from device_runtime.rounds.secure_report import SessionLost, SessionMemory
 from device_runtime.rounds.spool import Spool
 from device_runtime.rounds.taking_part import TakingPart
+from device_runtime.rounds.terms import TermsFile, Wishes
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain, PlanDoesNotFit
 from device_runtime.runtime import InvalidModel, runtime_name
 from device_runtime.storage.files import UnreadableData
@@ -85,6 +86,15 @@ class Enrolment:
     require_secure_aggregation: bool = False
     require_device_noise: bool = False
     weakest_promise: PrivacyPromise | None = None
+
+    @property
+    def wishes(self) -> Wishes:
+        """What the owner asks for."""
+        return Wishes(
+            require_secure_aggregation=self.require_secure_aggregation,
+            require_device_noise=self.require_device_noise,
+            weakest_promise=self.weakest_promise,
+        )
 
 
 class Agent:
@@ -133,6 +143,7 @@ class Agent:
             log=log,
             client=self._client,
             books=self._books,
+            terms=TermsFile(folder),
             must_stop=self._must_stop,
             require_secure_aggregation=enrolment.require_secure_aggregation,
             require_device_noise=enrolment.require_device_noise,

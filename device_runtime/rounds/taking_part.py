@@ -13,6 +13,7 @@ from device_runtime.rounds.bookkeeping import SHORTEST_PAUSE_S, Bookkeeping
 from device_runtime.rounds.configuration import NoiseByService, PlainReports, check_promise
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.secure_report import encode_lanes, new_report, task_of
+from device_runtime.rounds.terms import TermsFile
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain
 from device_runtime.rounds.work import do_work
 from device_runtime.typing_log import TypingLog
@@ -39,6 +40,7 @@ class TakingPart:
       log: what to train on.
       client: signs as this device.
       books: where every transition is written down, and what it left for the next one.
+      terms: where what a plan offers is written down, for the owner to see.
       must_stop: polled between two steps: a condition or consent ended, or the process is to end.
       require_secure_aggregation: whether rounds whose reports the service would see are refused.
       require_device_noise: whether rounds whose noise the service would add are refused.
@@ -50,6 +52,7 @@ class TakingPart:
     log: TypingLog
     client: ServiceClient
     books: Bookkeeping
+    terms: TermsFile
     must_stop: Callable[[], bool]
     require_secure_aggregation: bool
     require_device_noise: bool
@@ -60,7 +63,8 @@ class TakingPart:
         files = self.books.files
         manifest = files.open_manifest(phase.selected, state.newest_model_version)
         plan = files.load_plan(manifest)
-        self._check_plan(plan)
+        with self.terms.noting(plan):
+            self._check_plan(plan)
         files.load(manifest)
         files.keep_only(manifest)
         version = manifest.model_version
@@ -79,10 +83,11 @@ class TakingPart:
             should_stop=lambda: self.environment.should_abort() or self.must_stop(),
         )
         clipped = clip_to_norm(work.vector, plan.privacy.l2_clip_norm)
+        vector = plan.privacy.report(clipped)
         if is_secure:
-            encoded = encode_lanes(clipped.update, plan, task_of(manifest, phase.selected.round_id))
+            encoded = encode_lanes(vector, plan, task_of(manifest, phase.selected.round_id))
         else:
-            encoded = encode_update(clipped.update, plan.update_format)
+            encoded = encode_update(vector, plan.update_format)
         self.books.spool.put(phase.selected.assignment_id, encoded)
         separation_s = plan.privacy.minimum_separation_s
         self.books.save(state, phase=Trained(phase.selected, phase.deadline, separation_s, is_secure))
@@ -131,7 +136,8 @@ class TakingPart:
         files = self.books.files
         manifest = files.open_manifest(phase.selected, state.newest_model_version)
         plan = files.load_plan(manifest)
-        self._check_plan(plan)
+        with self.terms.noting(plan):
+            self._check_plan(plan)
         return manifest, plan
 
     def _check_plan(self, plan: Plan) -> None:

@@ -16,7 +16,7 @@ class Work(NamedTuple):
 
     Attributes:
       event: `TRAINED` or `EVALUATED`.
-      vector: float32 [plan.update_size], not yet clipped.
+      vector: float32, not yet clipped: of training [plan.num_weights], of an evaluation its sums.
       numbers: for the outcome.
 
     """

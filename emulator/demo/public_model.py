@@ -14,8 +14,8 @@ from tokenizer.examples import Examples, make_examples
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
-BATCH_SIZE = 32
-SEQUENCE_LENGTH = 12
+BATCH_SIZE = 16
+SEQUENCE_LENGTH = 24
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ def render_audit(audit: Audit) -> str:
         "audit.html",
         audit=audit,
         words_table=words and words_section(words),
+        weighed_table=words and weighed_section(words),
         words_plot=words and draw_words(words.views),
         phrases_table=phrases and phrases_section(phrases),
         phrases_top=phrases and math.log2(phrases[0].exposures[0].ranked),
@@ -59,7 +60,7 @@ def print_audit(audit: Audit, console: Console) -> None:
             title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
         for place, column in enumerate(section.columns):
-            table.add_column(column.replace(" ", "\n"), justify="right" if place else "left", no_wrap=True)
+            table.add_column(column.replace(" ", "\n"), justify="right" if place else "left", no_wrap=place > 0)
         for row in section.rows:
             table.add_row(*row)
         console.print(table)
@@ -69,6 +70,7 @@ def sections(audit: Audit) -> Iterator[Section]:
     """The tables of what was asked for."""
     if audit.reconstruction is not None:
         yield words_section(audit.reconstruction)
+        yield weighed_section(audit.reconstruction)
     if audit.secret_sharer:
         yield phrases_section(audit.secret_sharer)
     if audit.membership:
@@ -91,6 +93,34 @@ def words_section(found: Reconstruction) -> Section:
         for view in found.views
     ]
     return Section(f"Words of {found.devices} devices, {found.typed:.0f} of {found.words} each", columns, rows)
+
+
+def weighed_section(found: Reconstruction) -> Section:
+    """A row for each view, by the attack that knows how frequent words are."""
+    columns = (
+        "seen",
+        "named",
+        "precision",
+        "recall",
+        "guess’s precision",
+        "guess’s recall",
+        "times right",
+        "times found",
+    )
+    rows = [
+        (
+            view.view,
+            f"{view.weighed.named:.0f}",
+            percent(view.weighed.precision),
+            percent(view.weighed.recall),
+            percent(view.weighed.precision_of_guess),
+            percent(view.weighed.recall_of_guess),
+            percent(view.weighed.precision_of_times),
+            percent(view.weighed.recall_of_times),
+        )
+        for view in found.views
+    ]
+    return Section("The same, weighed by how frequent words are", columns, rows)
 
 
 def phrases_section(arms: Sequence[SecretSharerArm]) -> Section:

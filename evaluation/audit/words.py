@@ -62,6 +62,11 @@ def name_words(seen: Seen, specs: Sequence[TensorSpec], candidates: Sequence[int
     return frozenset(ids[named].tolist())
 
 
+def bias_changes(update: Vector, specs: Sequence[TensorSpec], candidates: Sequence[int]) -> Vector:
+    """By how much the output biases of `candidates` changed, float64 as many, in the update's unit."""
+    return _changes(update, specs, np.array(candidates)).bias
+
+
 def _was_input(changes: _Output, error: float) -> npt.NDArray[np.bool_]:
     """Rows that moved otherwise than output alone explains."""
     size = np.abs(changes.bias)

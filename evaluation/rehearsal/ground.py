@@ -10,7 +10,8 @@ import msgspec
 from evaluation.rehearsal.people import People
 from evaluation.rehearsal.settings import RehearsalSettings
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
-from tokenizer.examples import make_examples
+from tokenizer.examples import count_sequences, make_examples
+from tokenizer.text import tokenize
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
@@ -46,8 +47,10 @@ class Ground:
 
 
 def count_pretraining(settings: RehearsalSettings, people: People) -> int:
-    """Steps of pre-training, nearly, for a progress bar: a long message is more than the one sequence counted here."""
-    return settings.pretraining_epochs * -(-len(people.donors) // PRETRAINING_BATCH)
+    """Steps of pre-training, for a progress bar."""
+    lengths = (len(tokenize(text)) for text in people.donors)
+    sequences = count_sequences(lengths, settings.training.sequence_length)
+    return settings.pretraining_epochs * -(-sequences // PRETRAINING_BATCH)
 
 
 def lay_ground(settings: RehearsalSettings, people: People, folder: Path, on_step: Callable[[], None]) -> Ground:

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tokenizer.vocabulary import START_ID
+
 
 def random_batch(shape, batch_size, length, seed=0):
     generator = np.random.default_rng(seed)
@@ -35,6 +37,11 @@ def logits(weights, tokens):
     cell, projected = tf.zeros([len(tokens), units], dtype), tf.zeros([len(tokens), size], dtype)
     outputs = []
     for step in range(tokens.shape[1]):
+        begins = tf.equal(tokens[:, step, None], START_ID)
+        cell, projected = (
+            tf.where(begins, tf.zeros_like(cell), cell),
+            tf.where(begins, tf.zeros_like(projected), projected),
+        )
         embedded = tf.gather(weights["embedding"], tokens[:, step])
         gates = embedded @ weights["input_kernel"] + projected @ weights["recurrent_kernel"] + weights["gate_bias"]
         i, o, g = tf.sigmoid(gates[:, :units]), tf.sigmoid(gates[:, units : 2 * units]), tf.tanh(gates[:, 2 * units :])

@@ -6,7 +6,9 @@ import tensorflow as tf
 from reference import random_batch, random_weights, tape_loss_and_gradient
 
 from model.backward import Batch, gradient, sgd_step
+from model.forward import forward_logits, zero_state
 from model.network import FULL, SMALL, NetworkShape, initial_weights
+from tokenizer.vocabulary import START_ID
 
 TINY = NetworkShape(vocabulary_size=7, embedding_size=3, num_units=4)
 
@@ -34,6 +36,14 @@ def test_it_agrees_with_the_tape(weights, batch):
     assert set(got) == set(expected)
     for name in expected:
         assert np.linalg.norm(got[name] - expected[name]) <= 1e-5 * np.linalg.norm(expected[name]), name
+
+
+def test_a_message_behind_another_is_read_as_if_alone():
+    weights = {name: tf.constant(value) for name, value in random_weights(SMALL).items()}
+    first, second = [START_ID, 7, 8, 9], [START_ID, 5, 6]
+    together, _ = forward_logits(weights, tf.constant([[*first, *second]]), zero_state(1, weights))
+    alone, _ = forward_logits(weights, tf.constant([second]), zero_state(1, weights))
+    np.testing.assert_allclose(together[:, len(first) :], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_scale_is_of_the_gradient_and_not_of_the_loss():

@@ -4,8 +4,10 @@ import json
 import math
 
 import msgspec
+import numpy as np
 import pytest
 
+from protocol.clipping import clip_to_norm
 from protocol.distributed_noise import value_bits_needed
 from protocol.errors import MalformedMessage
 from protocol.plan import (
@@ -187,3 +189,54 @@ def test_bits_of_a_full_size_model_in_groups_of_96_to_128(noise_multiplier, valu
     """The table of docs/secure-aggregation.md."""
     secure = SecureAggregationParameters(value_bits=32, min_members=96, max_members=128)
     assert value_bits_needed(noise_target(secure, noise_multiplier, 1_422_250)) == value_bits
+
+
+def adaptive(**values):
+    return decode_plan(changed("privacy", **{"noise_multiplier": 1.0, "count_noise": 5.0, **values}))
+
+
+def test_a_plan_whose_clipping_adapts_has_reports_of_one_coordinate_more_and_a_longer_norm():
+    plan = adaptive()
+    assert (plan.num_weights, plan.update_size) == (50, 51)
+    assert plan.l2_sensitivity == plan.privacy.report_norm == pytest.approx(1 / 0.99**0.5, rel=1e-12)
+    assert decode_plan(encode_plan(plan)) == plan
+    secure = decode_plan(json.dumps(json.loads(encode_plan(plan)) | {"secure_aggregation": SECURE}).encode())
+    assert secure.quantiser.vector_length == 51
+    assert secure.quantiser.l2_clip_norm == plan.privacy.report_norm < secure.l2_sensitivity
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"count_noise": 0},
+        {"count_noise": -1},
+        {"count_noise": 0.5},  # costs by itself what all may
+        {"count_noise": 1e9},
+        {"count_noise": "5"},
+        {"noise_multiplier": 0},
+    ],
+    ids=str,
+)
+def test_absurd_noise_on_a_count_is_refused(values):
+    with pytest.raises(MalformedMessage):
+        adaptive(**values)
+
+
+def test_an_evaluation_has_no_count():
+    with pytest.raises(MalformedMessage):
+        decode_plan(json.dumps(json.loads(encode_plan(adaptive())) | {"kind": "evaluation"}).encode())
+
+
+def test_what_a_device_reports_is_its_clipped_update_and_a_bit_if_the_plan_counts():
+    clipped = clip_to_norm(np.full(50, 1.0, np.float32), 1.0)
+    assert PLAN.privacy.report(clipped) is clipped.update
+    assert PLAN.privacy.bit_per_device == 0
+    report = adaptive().privacy.report(clipped)
+    assert report[-1] == pytest.approx(-adaptive().privacy.bit_per_device / 2, rel=1e-6)
+
+
+def test_what_devices_add_noise_to_has_no_count():
+    text = json.loads(encode_plan(BY_DEVICES))
+    text["privacy"] |= {"noise_multiplier": 1.0, "count_noise": 5.0}
+    with pytest.raises(MalformedMessage, match="noise_by must be service for adaptive clipping, got devices"):
+        decode_plan(json.dumps(text).encode())

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenizer.examples import make_examples, pad_to_batches
+from tokenizer.examples import count_sequences, make_examples, pad_to_batches
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL, START_ID, UNKNOWN_ID, Vocabulary
@@ -48,3 +48,33 @@ def test_unknown_words_and_marks_are_context_only():
     examples = make_examples([[START_ID, UNKNOWN_ID, comma, VOCABULARY.id_of("worda")]], VOCABULARY, 4)
     assert examples.target_weights.tolist() == [[0, 0, 1, 0]]
     assert examples.tokens.tolist() == [[START_ID, UNKNOWN_ID, comma, 0]]
+
+
+KNOWN = MESSAGES.map(lambda messages: [[index or 3 for index in message] for message in messages])  # 0 is padding too
+
+
+@given(KNOWN, st.integers(1, 13))
+def test_messages_share_a_sequence_only_behind_a_start(messages, length):
+    """So that a network which forgets at every start reads each piece as if it were alone."""
+    expected = Counter(
+        tuple(itertools.pairwise(message[first : first + length + 1]))
+        for message in messages
+        for first in range(0, len(message) - 1, length)
+    )
+    examples = make_examples(messages, VOCABULARY, length)
+    found: Counter = Counter()
+    for tokens, targets in zip(examples.tokens.tolist(), examples.targets.tolist(), strict=True):
+        pairs = [pair for pair in zip(tokens, targets, strict=True) if pair != (0, 0)]
+        starts = [place for place, (token, _) in enumerate(pairs) if token == START_ID and place > 0]
+        found.update(tuple(pairs[first:last]) for first, last in itertools.pairwise([0, *starts, len(pairs)]))
+    assert found == expected
+
+
+@given(KNOWN, st.integers(1, 13))
+def test_no_sequence_would_have_fitted_behind_another(messages, length):
+    examples = make_examples(messages, VOCABULARY, length)
+    assert len(examples.tokens) == count_sequences([len(message) - 1 for message in messages], length)
+    taken = ((examples.tokens != 0) | (examples.targets != 0)).sum(axis=1)
+    begins = examples.tokens[:, 0] == START_ID
+    for one, other in itertools.permutations(range(len(taken)), 2):
+        assert not begins[other] or taken[one] + taken[other] > length

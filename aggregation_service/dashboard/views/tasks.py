@@ -1,11 +1,12 @@
 """Tasks with their parameters: what changes privacy apart from what changes only learning and speed."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, select
 
+from aggregation_service.storage.clipping_states import for_display
 from aggregation_service.storage.models import get_task
 from aggregation_service.storage.tables import tasks
 
@@ -16,7 +17,7 @@ class TaskView:
 
     Attributes:
       kind: "training" or "evaluation".
-      privacy: clipping, noise, report goal, minimum separation.
+      privacy: clipping, noise, report goal, minimum separation; a clipping norm that adapts is the next round's.
       rounds: minimum of reports, over-selection, timeouts.
       training: what a device is told about its work.
       optimizer: the server's.
@@ -48,13 +49,13 @@ def list_tasks(connection: Connection, population: str, limit: int = 10) -> tupl
 
 
 def _view(connection: Connection, row: Row[Any]) -> TaskView:
-    task = get_task(connection, row.id)
+    task = for_display(connection, get_task(connection, row.id))
     return TaskView(
         id=row.id,
         kind=row.kind,
         num_weights=task.plan.num_weights,
         privacy=msgspec.structs.asdict(task.plan.privacy),
-        rounds=asdict(task.parameters),
+        rounds=msgspec.to_builtins(task.parameters),
         training=msgspec.structs.asdict(task.plan.training),
         optimizer=msgspec.to_builtins(task.optimizer),
         created_at=row.created_at,

@@ -64,12 +64,24 @@ function show(knowledge) {
   figure("last", last(done));
   figure("model", knowledge.model_version);
   figure("privacy", knowledge.privacy);
+  showTerms(knowledge.terms);
   onKnowledge(knowledge);
 }
 
 function figure(name, value) {
   const element = panel.querySelector(`[data-figure="${name}"]`);
   if (element.textContent !== String(value)) element.textContent = value;
+}
+
+function showTerms(terms) {
+  const rows = terms.flatMap(({ about, told }) => [row("dt", about), row("dd", told)]);
+  document.getElementById("terms").replaceChildren(...rows);
+}
+
+function row(tag, text) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  return element;
 }
 
 function bytes(number) {

@@ -101,7 +101,7 @@ def test_the_plot_is_a_picture_of_its_own_without_scripts(tmp_path: Path) -> Non
         (DEPLOYMENT[:-2], "which needs --delta"),
         ([*DEPLOYMENT, "--separation", "11"], "separation_rounds must be between 1 and devices / cohort, 10, got 11"),
         ([*DEPLOYMENT, "--cohort", "0"], "cohort must be between 1 and the 400 devices, got 0"),
-        ([*DEPLOYMENT, "--epsilon", "nan"], "epsilon must be a finite number > 0, got nan"),
+        ([*DEPLOYMENT, "--epsilon", "nan"], "epsilon must be > 0 and <= 1e+06, got nan"),
         ([*DEPLOYMENT, "--buffers", "0"], "buffers must be between 1 and 16, got 0"),
         ([*DEPLOYMENT, "--restart-every", "3"], "restart_every must be a power of two"),
         ([*DEPLOYMENT, "--plot", "/nowhere/at/all.svg"], "No such file or directory"),

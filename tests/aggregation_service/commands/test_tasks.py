@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from aggregation_service import audit, operations
 from aggregation_service.cli import service
 from aggregation_service.config import CONFIG_VARIABLE
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
 from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.privacy.mechanisms.prefix_error import prefix_error
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
@@ -202,15 +203,25 @@ def test_secure_aggregation_that_was_asked_for_is_never_left_out(rehearsal: Any,
 
 BUFFERED = ("--mechanism", "buffered", "--planned-rounds", "24", "--separation-rounds", "7")
 CORRELATED = [
-    (BUFFERED, 7, 0, "noise by 3 buffers: decays "),
-    ((*BUFFERED, "--buffers", "2", "--max-participations", "3"), 7, 3, "noise by 2 buffers: decays "),
+    (BUFFERED, 7, 0, "noise: buffered linear Toeplitz (BLT) Gaussian of 3 buffers: decays "),
+    (
+        (*BUFFERED, "--buffers", "2", "--max-participations", "3"),
+        7,
+        3,
+        "noise: buffered linear Toeplitz (BLT) Gaussian of 2 buffers: decays ",
+    ),
     (
         ("--mechanism", "banded", "--planned-rounds", "24", "--separation-rounds", "7", "--bands", "9"),
         7,
         0,
-        "noise by 9 bands: coefficients 1, ",
+        "noise: banded matrix-factorisation Gaussian of 9 bands: coefficients 1, ",
     ),
-    (("--mechanism", "tree", "--planned-rounds", "24", "--separation-rounds", "5"), 5, 0, "noise by tree of "),
+    (
+        ("--mechanism", "tree", "--planned-rounds", "24", "--separation-rounds", "5"),
+        5,
+        0,
+        "noise: binary-tree Gaussian, restarted every ",
+    ),
 ]
 
 
@@ -312,7 +323,76 @@ def test_what_does_not_go_with_noise_by_devices_is_refused(
     assert told in " ".join(result.output.split())
 
 
+def test_clipping_does_not_adapt_where_devices_make_the_noise(rehearsal: Any, plans: Any) -> None:
+    plan, told = plans(goal=10, noise=1.0), "noise_by must be service for adaptive clipping, got devices"
+    result = create(rehearsal, plan, "--noise-by", "devices", "--adaptive-clipping")
+    assert result.exit_code == 1
+    assert " ".join(result.output.split()) == f"Error: {told}"
+    secure = SecureAggregationParameters(value_bits=20, min_members=8, max_members=13)
+    plan = plans(goal=10, noise=1.0, noise_by="devices", secure_aggregation=secure)
+    result = create(rehearsal, plan, "--adaptive-clipping")
+    assert result.exit_code == 1
+    assert told in " ".join(result.output.split())
+    result = create(rehearsal, plan, "--noise-by", "service", "--adaptive-clipping")
+    assert result.exit_code == 0, result.output
+
+
 def test_noise_of_nothing_is_nothing_for_devices_to_make(rehearsal: Any, plans: Any) -> None:
     result = create(rehearsal, plans(goal=10, noise=0.0), "--noise-by", "devices")
     assert result.exit_code == 1
     assert "noise_multiplier must be > 0 for noise by devices, got 0" in result.output
+
+
+def test_adaptive_clipping_is_made_of_the_plan_and_the_options(rehearsal: Any, plans: Any) -> None:
+    plan = plans(goal=100, noise=1.0)
+    result = create(rehearsal, plan, PLAIN, "--adaptive-clipping", "--clipping-quantile", "0.8")
+    assert result.exit_code == 0, result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.plan.privacy.count_noise == 5.0
+    assert task.parameters.adaptive_clipping == ClippingParameters(target_quantile=0.8, floor=0.1, ceiling=10.0)
+    assert "clipping norm from 1 on, between 0.1 and 10, after the 0.8 quantile" in result.output
+    assert "noise of 5 devices on the count of those within, for 0.50% more on weights" in result.output
+
+
+def test_secure_aggregation_and_adaptive_clipping_go_together(rehearsal: Any, plans: Any) -> None:
+    options = ("--adaptive-clipping", "--clipping-floor", "0.5", "--clipping-ceiling", "2", "--count-noise", "4")
+    result = create(rehearsal, plans(goal=100, noise=1.0), "--secure-aggregation", *options)
+    assert result.exit_code == 0, result.output
+    with rehearsal.service.database.read() as connection:
+        task = models.newest_task(connection, POPULATION)
+    assert task is not None
+    assert task.plan.quantiser is not None
+    assert task.plan.quantiser.vector_length == task.plan.num_weights + 1
+    assert (task.plan.privacy.count_noise, task.parameters.adaptive_clipping) == (
+        4.0,
+        ClippingParameters(floor=0.5, ceiling=2.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise", "options", "message"),
+    [
+        (1.0, ["--clipping-quantile", "0.5"], "--clipping-quantile is of --adaptive-clipping"),
+        (1.0, ["--count-noise", "0.5"], "--count-noise is of --adaptive-clipping"),
+        (0.0, ["--adaptive-clipping"], "noise_multiplier must be > 0 for adaptive clipping, got 0"),
+        (1.0, ["--adaptive-clipping", "--clipping-quantile", "1"], "target_quantile must be in (0, 1), got 1.0"),
+        (1.0, ["--adaptive-clipping", "--count-noise", "0.25"], "count_noise must be > half the noise_multiplier"),
+        (1.0, ["--adaptive-clipping", "--clipping-ceiling", "0.5"], "must be between the floor of 0.1 and the ceiling"),
+        (
+            1.0,
+            ["--adaptive-clipping", "--mechanism", "tree", "--planned-rounds", "8", "--separation-rounds", "2"],
+            "noise must be independent for adaptive clipping",
+        ),
+        (1.0, ["--adaptive-clipping", "--combine", "median"], "combining must be the mean for adaptive clipping"),
+    ],
+)
+def test_clipping_that_cannot_adapt_is_refused(
+    rehearsal: Any, plans: Any, noise: float, options: list[str], message: str
+) -> None:
+    result = create(rehearsal, plans(goal=100, noise=noise), PLAIN, *options)
+    assert result.exit_code != 0
+    assert message in " ".join(result.output.split())
+    with rehearsal.service.database.read() as connection:
+        assert models.newest_task(connection, POPULATION) is None

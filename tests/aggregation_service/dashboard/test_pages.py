@@ -3,13 +3,17 @@
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aggregation_service import operations
 from aggregation_service.dashboard.views import releases
+from aggregation_service.operations.clipping import with_count_noise
 from aggregation_service.policy import PopulationPolicy
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters, ClippingState
 from aggregation_service.storage import models
 from aggregation_service.storage.leadership import newest_holder
+from aggregation_service.storage.tables import clipping_states
 
 PAGES = ("/dashboard/", "/dashboard/populations/en-gb", "/dashboard/audit")
 RELEASE = "/dashboard/populations/en-gb/releases/1"
@@ -169,3 +173,21 @@ def test_the_audit_log_shows_that_its_chain_holds_or_not(viewer: Any) -> None:
     page = viewer.read("/dashboard/audit")
     assert "The chain is broken" in page
     assert "entry 1 was changed" in page
+
+
+def test_a_clipping_norm_that_adapts_is_shown_as_it_is_now(rehearsal: Any, plans: Any, viewer: Any) -> None:
+    plan = with_count_noise(plans(goal=1, noise=1.0), 5.0)
+    clipping = ClippingParameters(floor=0.5, ceiling=2.0, learning_rate=2.0)
+    rehearsal.create_task(plan, adaptive_clipping=clipping)
+    norm = re.compile(r"<dt>L2 clip norm</dt><dd>([^<]*)</dd>")
+    assert norm.findall(viewer.read("/dashboard/populations/en-gb")) == ["1"]
+    rehearsal.report(rehearsal.select(), np.zeros(38, np.float32))
+    with rehearsal.service.database.write() as connection:
+        state = ClippingState(context="task 1", step=1, l2_clip_norm=0.625)
+        connection.execute(clipping_states.update().values(state=state.to_bytes().decode()))
+    page = viewer.read("/dashboard/populations/en-gb")
+    assert norm.findall(page) == ["0.625"]
+    assert "target quantile 0.5" in page
+    with rehearsal.service.database.write() as connection:
+        connection.execute(clipping_states.update().values(state="{}"))
+    assert norm.findall(viewer.read("/dashboard/populations/en-gb")) == ["1"]

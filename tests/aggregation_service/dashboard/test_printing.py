@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from aggregation_service.dashboard.printing import statement_page
-from aggregation_service.privacy.disclosures import Released, RoundFacts
+from aggregation_service.privacy.disclosures import AdaptiveClipping, Released, RoundFacts
 from aggregation_service.privacy.ledger import (
     CorrelatedSumReleased,
     DistributedSumReleased,
@@ -139,3 +139,21 @@ def test_text_is_escaped() -> None:
     written = page(make(FRESH, circumstances=rules))
     assert "&lt;b&gt;median" in written
     assert "<b>median" not in written
+
+
+def test_clipping_norms_that_adapted_are_told() -> None:
+    told = AdaptiveClipping(
+        rounds=12, least_norm=0.25, largest_norm=0.75, floor=0.1, ceiling=10.0, target_quantiles=(0.5,)
+    )
+    written = page(msgspec.structs.replace(make(FRESH), clipping=told))
+    assert "0.25 to 0.75 in 12 rounds whose norm followed the 0.5 quantile" in written
+    assert "never below 0.1 nor above 10" in written
+    assert "Clipping norm" not in page(make(FRESH))
+
+
+def test_a_plan_a_round_is_not_a_page_of_hashes() -> None:
+    hashes = tuple(f"{number:064x}" for number in range(30))
+    written = page(msgspec.structs.replace(make(FRESH), plan_sha256=hashes))
+    assert hashes[7] in written
+    assert hashes[8] not in written
+    assert "and 22 more, in the JSON" in written

@@ -1,11 +1,12 @@
 import math
-from fractions import Fraction
+from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation_service.privacy.adaptive_clipping import (
@@ -13,53 +14,24 @@ from aggregation_service.privacy.adaptive_clipping import (
     ClippingState,
     WrongClippingState,
     adapt,
-    bit_coordinate,
-    coordinate_per_device,
     initial_state,
-    joint_noise_multiplier,
     read_state,
-    update_noise_multiplier,
 )
+from aggregation_service.privacy.sum_noise import sum_noise
+from aggregation_service.rounds.parameters import RoundParameters
+from protocol.keystream import Keystream
+from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters
 
-POSITIVE = st.floats(1e-3, 1e3)
+REPORTS = 100
+ROUNDS = RoundParameters(minimum_reports=1)
 
 
 def parameters(**changed: Any) -> ClippingParameters:
-    values = {"count_noise": 5.0, "expected_reports": 100, "initial": 0.5, "floor": 0.01, "ceiling": 10.0}
-    return ClippingParameters(**{**values, **changed})
+    return ClippingParameters(**{"floor": 0.01, "ceiling": 10.0, **changed})
 
 
-@given(POSITIVE, st.floats(1, 1e3, exclude_min=True))
-def test_update_and_bit_together_cost_what_was_asked_for(noise_multiplier: float, factor: float) -> None:
-    count_noise = noise_multiplier / 2 * factor
-    assume(2 * count_noise > noise_multiplier)
-    raised = update_noise_multiplier(noise_multiplier, count_noise)
-    assert raised > noise_multiplier
-    assert joint_noise_multiplier(raised, count_noise) == pytest.approx(noise_multiplier, rel=1e-9)
-    exact = [Fraction(value) ** -2 for value in (raised, 2 * count_noise, noise_multiplier)]
-    assert exact[0] + exact[1] <= exact[2]
-
-
-def test_the_paper_s_example() -> None:
-    """Section 3: with σ_b = m / 20 and m = 100, z = 1 grows by half a percent."""
-    assert update_noise_multiplier(1.0, 5.0) == pytest.approx(1 / math.sqrt(0.99), rel=1e-12)
-
-
-@given(POSITIVE, st.floats(1.001, 100), POSITIVE, st.booleans())
-def test_the_bit_as_a_coordinate_has_the_joint_sensitivity(
-    noise_multiplier: float, factor: float, l2_clip_norm: float, was_clipped: bool
-) -> None:
-    """The mechanism adds noise of one deviation to all coordinates: it over their joint norm is z."""
-    count_noise = noise_multiplier / 2 * factor
-    raised = update_noise_multiplier(noise_multiplier, count_noise)
-    arguments = {"l2_clip_norm": l2_clip_norm, "update_noise_multiplier": raised, "count_noise": count_noise}
-    bit = bit_coordinate(was_clipped=was_clipped, **arguments)
-    assert (bit < 0) == was_clipped
-    norm = math.hypot(l2_clip_norm, bit)
-    assert raised * l2_clip_norm / norm == pytest.approx(noise_multiplier, rel=1e-9)
-    unit = coordinate_per_device(**arguments)
-    assert abs(bit / unit) == pytest.approx(0.5, rel=1e-12)
-    assert raised * l2_clip_norm / unit == pytest.approx(count_noise, rel=1e-12)  # of the count, in devices
+def begin(chosen: ClippingParameters | None = None, context: str = "task 1", norm: float = 0.5) -> ClippingState:
+    return initial_state(chosen or parameters(), context, norm)
 
 
 @pytest.mark.parametrize("quantile", [0.2, 0.5, 0.8])
@@ -67,13 +39,13 @@ def test_the_bit_as_a_coordinate_has_the_joint_sensitivity(
 def test_the_norm_finds_the_quantile(quantile: float, initial: float) -> None:
     """Log-normal norms, the count's noise of m / 20: after 150 rounds the norm is near the quantile and stays there."""
     generator = np.random.default_rng(0)
-    chosen = parameters(target_quantile=quantile, initial=initial)
-    state = initial_state(chosen, "task 1")
+    chosen = parameters(target_quantile=quantile)
+    state = begin(chosen, norm=initial)
     norms = []
     for _ in range(300):
         lengths = generator.lognormal(0.0, 0.5, 100)
         bits = np.where(lengths <= state.l2_clip_norm, 0.5, -0.5).sum()
-        state = adapt(state, chosen, bits + generator.normal(0, 5.0))
+        state = adapt(state, chosen, bits + generator.normal(0, 5.0), REPORTS)
         norms.append(state.l2_clip_norm)
     assert state.step == 300
     true = float(np.quantile(np.random.default_rng(1).lognormal(0.0, 0.5, 100_000), quantile))
@@ -85,9 +57,9 @@ def test_the_norm_finds_the_quantile(quantile: float, initial: float) -> None:
 def test_no_count_drives_the_norm_away(counts: list[float], quantile: float, rate: float) -> None:
     """Whatever the counts, infinite ones too: within floor and ceiling, and never faster than the learning rate."""
     chosen = parameters(target_quantile=quantile, learning_rate=rate)
-    state = initial_state(chosen, "task 1")
+    state = begin(chosen)
     for count in counts:
-        moved = adapt(state, chosen, count)
+        moved = adapt(state, chosen, count, REPORTS)
         assert chosen.floor <= moved.l2_clip_norm <= chosen.ceiling
         assert abs(math.log(moved.l2_clip_norm / state.l2_clip_norm)) <= rate + 1e-9
         state = moved
@@ -105,13 +77,21 @@ def test_no_count_drives_the_norm_away(counts: list[float], quantile: float, rat
 )
 def test_a_step_is_that_of_the_paper(noised_bits: float, expected: float) -> None:
     chosen = parameters(target_quantile=0.7)
-    moved = adapt(initial_state(chosen, "task 1"), chosen, noised_bits)
+    moved = adapt(begin(chosen), chosen, noised_bits, REPORTS)
     assert moved.l2_clip_norm == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_count_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(ValueError, match="noised_bits must be a number, got nan"):
-        adapt(initial_state(parameters(), "task 1"), parameters(), math.nan)
+        adapt(begin(), parameters(), math.nan, REPORTS)
+    with pytest.raises(ValueError, match="expected_reports must be >= 1, got 0"):
+        adapt(begin(), parameters(), 0.0, 0)
+
+
+@pytest.mark.parametrize("norm", [0.009, 10.1, math.nan])
+def test_a_norm_outside_floor_and_ceiling_is_not_begun_with(norm: float) -> None:
+    with pytest.raises(ValueError, match=r"l2_clip_norm must be between 0.01 and 10.0, got"):
+        begin(norm=norm)
 
 
 @given(st.text(max_size=20), st.integers(0, 10**6), st.floats(0.01, 10))
@@ -121,7 +101,7 @@ def test_a_state_comes_back_from_its_bytes(context: str, step: int, norm: float)
 
 
 def test_a_state_of_another_task_is_refused() -> None:
-    state = initial_state(parameters(), "task 2")
+    state = begin(context="task 2")
     with pytest.raises(WrongClippingState, match="must be of task 1, got that of another task"):
         read_state(parameters(), "task 1", state.to_bytes())
 
@@ -152,7 +132,7 @@ def test_a_state_with_absurd_fields_is_refused(change: dict[str, object]) -> Non
 
 
 def test_every_truncation_of_a_state_is_refused() -> None:
-    payload = initial_state(parameters(), "task 1").to_bytes()
+    payload = begin().to_bytes()
     for length in range(len(payload)):
         with pytest.raises(WrongClippingState):
             read_state(parameters(), "task 1", payload[:length])
@@ -169,16 +149,12 @@ def test_every_truncation_of_a_state_is_refused() -> None:
         {"learning_rate": 0.0},
         {"learning_rate": 2.1},
         {"learning_rate": math.nan},
-        {"count_noise": 0.0},
-        {"count_noise": math.inf},
-        {"expected_reports": 0},
         {"floor": 0.0},
         {"floor": -1.0},
         {"floor": math.nan},
         {"ceiling": math.inf},
-        {"ceiling": 0.4},
-        {"initial": 0.001},
-        {"initial": math.nan},
+        {"ceiling": 0.009},
+        {"ceiling": math.nan},
     ],
     ids=str,
 )
@@ -189,21 +165,56 @@ def test_absurd_parameters_are_refused(change: dict[str, float]) -> None:
     assert name in str(raised.value)
 
 
-@pytest.mark.parametrize(("noise_multiplier", "count_noise"), [(1.0, 0.5), (1.0, 0.4), (10.0, 5.0)])
-def test_a_count_that_alone_costs_more_is_refused(noise_multiplier: float, count_noise: float) -> None:
-    with pytest.raises(ValueError, match="count_noise must be > half the noise_multiplier"):
-        update_noise_multiplier(noise_multiplier, count_noise)
+@settings(deadline=None, max_examples=8)
+@given(st.sampled_from([0.2, 0.5, 0.8]), st.sampled_from([0.02, 0.4, 9.0]), st.integers(0, 2**32))
+def test_with_the_noise_of_rounds_the_norm_finds_the_quantile(quantile: float, initial: float, seed: int) -> None:
+    """The count goes through a sum's grid and its exact noise, at the plan of each round; norms are log-normal."""
+    chosen, generator, read = parameters(target_quantile=quantile), np.random.default_rng(seed), draws(seed)
+    state, norms = begin(chosen, norm=initial), []
+    for _ in range(200):
+        plan = count_plan(state.l2_clip_norm)
+        grid = sum_noise(plan, ROUNDS).grid
+        assert grid is not None
+        half = plan.privacy.bit_per_device / 2
+        total = np.where(generator.lognormal(0.0, 0.5, REPORTS) <= state.l2_clip_norm, half, -half).sum()
+        (noised,) = grid.with_fresh_noise(np.array([total]), read)
+        state = adapt(state, chosen, noised / plan.privacy.bit_per_device, REPORTS)
+        norms.append(state.l2_clip_norm)
+    true = math.exp(0.5 * NormalDist().inv_cdf(quantile))
+    assert abs(math.log(np.exp(np.log(norms[100:]).mean()) / true)) < 0.1
+    assert np.abs(np.log(np.array(norms[100:]) / true)).max() < 0.5
 
 
-@pytest.mark.parametrize("wrong", [0.0, -1.0, math.nan, math.inf])
-def test_absurd_noise_is_refused(wrong: float) -> None:
-    for refused in (
-        lambda: update_noise_multiplier(wrong, 1.0),
-        lambda: update_noise_multiplier(1.0, wrong),
-        lambda: joint_noise_multiplier(wrong, 1.0),
-        lambda: joint_noise_multiplier(1.0, wrong),
-        lambda: coordinate_per_device(wrong, 1.0, 1.0),
-        lambda: bit_coordinate(was_clipped=True, l2_clip_norm=1.0, update_noise_multiplier=wrong, count_noise=1.0),
-    ):
-        with pytest.raises(ValueError, match="must be a finite number > 0, got"):
-            refused()
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 2**32))
+def test_noise_alone_stays_within_floor_and_ceiling(seed: int) -> None:
+    """A count of nobody's bits, noised 20 times as much as it should be."""
+    chosen, read = parameters(learning_rate=2.0), draws(seed)
+    state, norms = begin(chosen), []
+    for _ in range(200):
+        plan = count_plan(state.l2_clip_norm, count_noise=100.0)
+        grid = sum_noise(plan, ROUNDS).grid
+        assert grid is not None
+        (noised,) = grid.with_fresh_noise(np.zeros(1), read)
+        state = adapt(state, chosen, noised / plan.privacy.bit_per_device, REPORTS)
+        norms.append(state.l2_clip_norm)
+    assert chosen.floor <= min(norms) < max(norms) <= chosen.ceiling
+    assert np.abs(np.diff(np.log(norms))).max() <= 1 + 1e-9
+
+
+def draws(seed: int) -> Callable[[int], bytes]:
+    return Keystream(seed.to_bytes(32, "little"), b"noise of the tests").read
+
+
+def count_plan(l2_clip_norm: float, count_noise: float = 5.0) -> Plan:
+    return Plan(
+        tensors=(TensorSpec(name="bias", shape=(4,)),),
+        training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
+        privacy=PrivacyParameters(
+            l2_clip_norm=l2_clip_norm,
+            noise_multiplier=1.0,
+            report_goal=REPORTS,
+            minimum_separation_s=0.0,
+            count_noise=count_noise,
+        ),
+    )

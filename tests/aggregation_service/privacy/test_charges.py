@@ -22,6 +22,7 @@ from aggregation_service.privacy.charges import (
 )
 from aggregation_service.privacy.distributed import spent_on_sums
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     ClippingQuantileReleased,
     CorrelatedSumReleased,
     DistributedSumReleased,
@@ -39,6 +40,7 @@ from aggregation_service.privacy.mechanisms.parameters import (
 )
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 from aggregation_service.privacy.shares import SumOfShares
+from protocol.clipping_bit import update_noise_multiplier
 
 BLT = BufferedToeplitz(decays=(0.9, 0.5), scales=(0.4, 0.3))
 BANDED = BandedToeplitz(coefficients=(1.0, 0.5, 0.375))
@@ -409,3 +411,27 @@ def test_sums_of_shares_and_sums_with_fresh_noise_are_charged_together_at_the_le
     assert least.noise_multiplier == pytest.approx(1.0, rel=1e-4)
     assert least.noise_multiplier < 1.0
     assert len(charges([shared(100, 2), step(0)])) == 2, "a stream is charged by itself"
+
+
+@given(st.floats(0.1, 20), st.floats(1.01, 40), st.integers(1, 50))
+def test_a_sum_with_its_count_costs_what_both_would_by_themselves(
+    noise: float, factor: float, participations: int
+) -> None:
+    """One charge for the joint mechanism, equal to two: of the weights at their own noise, and of the count at its."""
+    count_noise = noise / 2 * factor
+    joint = AdaptiveSumReleased(
+        round_id="0" * 32,
+        model_version=0,
+        num_reports=3,
+        max_participations=participations,
+        noise_multiplier=noise,
+        l2_clip_norm=1.0,
+        update_clip_norm=0.9,
+        count_noise=count_noise,
+    )
+    (charge,) = charges([joint])
+    apart = [
+        Charge(update_noise_multiplier(noise, count_noise), participations),
+        Charge(2 * count_noise, participations),
+    ]
+    assert effective_multiplier([charge]) == pytest.approx(effective_multiplier(apart), rel=1e-9)

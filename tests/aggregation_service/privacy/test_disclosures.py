@@ -5,16 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
 from aggregation_service.privacy.charges import charges
 from aggregation_service.privacy.disclosures import (
+    AdaptiveClipping,
     RoundFacts,
     count_noised,
+    find_clipping,
     list_mechanisms,
     list_plans,
     list_released,
     list_streams,
 )
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     ClippingQuantileReleased,
     CorrelatedSumReleased,
     FederatedMetricsReleased,
@@ -159,3 +163,33 @@ def test_streams_are_json_with_the_mechanism_s_numbers() -> None:
     written = msgspec.json.decode(msgspec.json.encode(stream))
     assert written["mechanism"] == {"kind": "banded_toeplitz", "coefficients": [1.0, 0.5]}
     assert (written["min_separation"], written["participation_limit"]) == (None, None)
+
+
+def adapted(number: int, norm: float) -> AdaptiveSumReleased:
+    return AdaptiveSumReleased(
+        round_id=round_id(number),
+        model_version=number,
+        num_reports=9,
+        max_participations=1,
+        noise_multiplier=2.0,
+        l2_clip_norm=1.1 * norm,
+        update_clip_norm=norm,
+        count_noise=5.0 - number,
+    )
+
+
+def test_clipping_that_adapts_is_told_with_its_norms_and_the_count_as_a_release() -> None:
+    events: list[LedgerEvent] = [fresh(9), adapted(0, 0.7), adapted(1, 0.3), adapted(2, 0.4)]
+    low, high = (ClippingParameters(floor=0.1, ceiling=1.0), ClippingParameters(floor=0.2, ceiling=2.0))
+    facts = {round_id(0): TRAINED._replace(clipping=low), round_id(1): TRAINED._replace(clipping=high)}
+    told = find_clipping(events, facts)
+    assert told == AdaptiveClipping(
+        rounds=3, least_norm=0.3, largest_norm=0.7, floor=0.1, ceiling=2.0, target_quantiles=(0.5,)
+    )
+    released = {each.kind: (each.times, each.noise_multiplier, each.l2_clip_norm) for each in list_released(events, {})}
+    assert released["clipping_quantile"] == (3, 6.0, 0.5)
+    assert released["model"][0] == 4
+    assert find_clipping([fresh(0), QUANTILE], facts) is None
+    unknown = find_clipping(events, {})
+    assert unknown is not None
+    assert (unknown.floor, unknown.ceiling) == (None, None)

@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
     ClippingQuantileReleased,
     CorrelatedSumReleased,
     DistributedSumReleased,
@@ -45,10 +46,19 @@ SHARES: dict[str, Any] = {
 }
 EVENT = GaussianSumReleased(**ROUND)
 CORRELATED = CorrelatedSumReleased(**STEP)
+ADAPTIVE = AdaptiveSumReleased(**ROUND, update_clip_norm=0.25, count_noise=5.0)
 METRICS = FederatedMetricsReleased(**ROUND, metrics=("top1", "words"))
 DISTRIBUTED = DistributedSumReleased(**SHARES)
 LOST = ReleasesLost(num_releases=4, after_round=9, noise_multiplier=0.7, l2_clip_norm=0.3)
-EVENTS: list[LedgerEvent] = [EVENT, CORRELATED, ClippingQuantileReleased(**ROUND), METRICS, DISTRIBUTED, LOST]
+EVENTS: list[LedgerEvent] = [
+    EVENT,
+    ADAPTIVE,
+    CORRELATED,
+    ClippingQuantileReleased(**ROUND),
+    METRICS,
+    DISTRIBUTED,
+    LOST,
+]
 
 
 def changed(event: LedgerEvent, changes: dict[str, object]) -> str:
@@ -169,3 +179,18 @@ def test_rows_of_earlier_versions_stay_readable() -> None:
 def test_an_event_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         EVENT.noise_multiplier = 9.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"update_clip_norm": 0},
+        {"update_clip_norm": None},
+        {"count_noise": 0},
+        {"count_noise": -1},
+        {"count_noise": 1e10},
+    ],
+)
+def test_a_count_of_devices_within_a_norm_is_bounded(changes: dict[str, object]) -> None:
+    with pytest.raises(UnknownEvent):
+        decode_event(changed(ADAPTIVE, changes))

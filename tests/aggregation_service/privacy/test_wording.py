@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import pytest
 
 from aggregation_service.privacy import wording
@@ -8,6 +10,7 @@ from aggregation_service.privacy.mechanisms.parameters import (
     Mechanism,
     Tree,
 )
+from aggregation_service.privacy.shares import SumOfShares
 
 BANDS = BandedToeplitz((1.0, *(0.5 for _ in range(11))))
 
@@ -34,6 +37,25 @@ def test_mechanisms_have_names_and_as_many_numbers_as_one_can_read(
 ) -> None:
     assert wording.name_mechanism(mechanism) == said
     assert wording.tell_mechanism(mechanism) == said + numbers
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "label"),
+    [
+        (Independent(), "independent"),
+        (Tree(restart_every=8), "tree of 8 rounds"),
+        (BANDS, "12 bands"),
+        (BufferedToeplitz(decays=(0.25,), scales=(0.125,)), "1 buffer"),
+    ],
+)
+def test_tables_have_labels(mechanism: Mechanism, label: str) -> None:
+    assert wording.label_mechanism(mechanism) == label
+
+
+def test_noise_by_devices_has_a_name_and_a_label() -> None:
+    shares = SumOfShares(sigma=Fraction(3), num_shares=90, squared_bound=4, vector_length=5)
+    assert wording.name_mechanism(shares) == "discrete Gaussian in shares, which the devices of each group add"
+    assert wording.label_shares(96) == "devices, 96 a group"
 
 
 def test_every_mechanism_is_named_once_and_rules_without_noise_besides() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, delete, update
@@ -10,8 +11,10 @@ from sqlalchemy import Connection, delete, update
 from aggregation_service import operations
 from aggregation_service.config import load_signing_key
 from aggregation_service.operations import EvaluationSettings
+from aggregation_service.operations.clipping import with_count_noise
 from aggregation_service.policy import PopulationPolicy
-from aggregation_service.privacy.disclosures import Shares, Stream
+from aggregation_service.privacy.adaptive_clipping import ClippingParameters
+from aggregation_service.privacy.disclosures import AdaptiveClipping, Shares, Stream
 from aggregation_service.privacy.ledger import ClippingQuantileReleased, ReleasesLost, decode_event, encode_event
 from aggregation_service.privacy.ledger_chain import BrokenLedger
 from aggregation_service.privacy.mechanisms.parameters import Tree
@@ -23,9 +26,10 @@ from aggregation_service.releases.verification import (
     check_ledger,
     verify_statement,
 )
+from aggregation_service.rounds.state import Phase
 from aggregation_service.storage import books, releases
 from aggregation_service.storage.files import find_content, put_file
-from aggregation_service.storage.tables import files, ledger
+from aggregation_service.storage.tables import files, ledger, rounds
 from aggregation_service.storage.tables import releases as table
 from protocol.errors import ProtocolError
 from protocol.evaluation import EvaluationSums, ModelSums
@@ -55,6 +59,9 @@ NEVER_MADE = Stream(
     min_separation=None,
     participation_limit=None,
     separation_limit=1,
+)
+NEVER_ADAPTED = AdaptiveClipping(
+    rounds=1, least_norm=1.0, largest_norm=1.0, floor=None, ceiling=None, target_quantiles=()
 )
 
 
@@ -192,6 +199,7 @@ def test_a_number_that_the_ledger_does_not_say_is_found(trained: Any) -> None:
         ("secure_aggregation", True),
         ("streams", (NEVER_MADE,)),
         ("shares", (NEVER_SHARED,)),
+        ("clipping", NEVER_ADAPTED),
         ("released", (msgspec.structs.replace(honest.released[0], times=1),)),
         ("released", ()),
         ("plan_sha256", ("0" * 64,)),
@@ -261,6 +269,59 @@ def test_a_row_removed_or_edited_stops_everything(trained: Any) -> None:
                 transaction.rollback()
 
 
+def test_no_statement_is_signed_of_a_ledger_that_was_changed_or_cut(trained: Any) -> None:
+    """It might say too little."""
+    database = trained.service.database
+    with database.read() as connection:
+        first, *_, last = books.ledger_rows(connection)
+    quieter = encode_event(msgspec.structs.replace(decode_event(first.event), noise_multiplier=40.0))
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=quieter))
+    with pytest.raises(BrokenLedger, match=f"row {first.id} was changed"):
+        publish(trained)
+    with database.write() as connection:
+        connection.execute(update(ledger).where(ledger.c.id == first.id).values(event=first.event))
+        connection.execute(delete(ledger).where(ledger.c.id == last.id))
+    with pytest.raises(BrokenLedger, match=f"round 3 of {POPULATION} closed"):
+        publish(trained)
+    assert len(release_ids(trained)) == 4
+
+
+def release_ids(rehearsal: Any) -> list[int]:
+    with rehearsal.service.database.read() as connection:
+        return [record.id for record in releases.list_releases(connection, POPULATION)]
+
+
+def cut_after(rehearsal: Any, count: int) -> None:
+    """Deletes the ledger's rows from the end, and closes no round whose row is gone."""
+    with rehearsal.service.database.write() as connection:
+        gone = books.ledger_rows(connection)[count:]
+        connection.execute(delete(ledger).where(ledger.c.id.in_([row.id for row in gone])))
+        unbooked = [getattr(decode_event(row.event), "round_id", "") for row in gone]
+        abandoned = {"phase": Phase.ABANDONED.value}
+        connection.execute(update(rounds).where(rounds.c.id.in_(unbooked)).values(abandoned))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_an_end_that_was_cut_off_with_its_rounds_is_found_by_later_statements(trained: Any, kept: int) -> None:
+    """Releases 1 to 4 were made after 0 to 3 rows: whichever names a row that is gone is not equal."""
+    cut_after(trained, kept)
+    unequal = {release_id for release_id, differences in verify(trained).items() if "ledger_head" in differences}
+    assert unequal == {number for number in (2, 3, 4) if number - 1 > kept}
+
+
+def test_an_end_that_no_statement_names_is_found_by_a_head_only(trained: Any) -> None:
+    """What was lost with a backup is of no round: until a release, nothing in the database tells that it is gone."""
+    gone = ReleasesLost(num_releases=2, after_round=3, noise_multiplier=4.0, l2_clip_norm=1.0)
+    with trained.service.database.write() as connection:
+        books.append_event(connection, POPULATION, gone, trained.now)
+        head = books.ledger_head(connection)
+    cut_after(trained, 3)
+    assert verify(trained) == {number: {} for number in (1, 2, 3, 4)}
+    with trained.service.database.read() as connection, pytest.raises(BrokenLedger, match="cut off or written anew"):
+        check_ledger(connection, POPULATION, head)
+
+
 def test_statements_that_nobody_signed_or_can_read_are_refused(trained: Any) -> None:
     with pytest.raises(ProtocolError, match="signature"):
         verify(trained, Ed25519PrivateKey.generate())
@@ -282,3 +343,22 @@ def test_a_statement_file_that_was_changed_is_not_what_was_signed(trained: Any) 
         connection.execute(update(files).where(files.c.sha256 == entry.sha256).values(content=content))
     with pytest.raises(ProtocolError, match="file must have SHA-256"):
         verify(trained)
+
+
+def test_a_statement_of_clipping_that_adapts_is_computed_again_and_every_change_of_it_found(
+    rehearsal: Any, plans: Any
+) -> None:
+    plan = with_count_noise(plans(goal=1, noise=4.0), 5.0)
+    rehearsal.create_task(plan, adaptive_clipping=ClippingParameters(floor=0.5, ceiling=2.0))
+    for _ in range(2):
+        rehearsal.report(rehearsal.select(), np.zeros(38, np.float32))
+    publish(rehearsal)
+    stated = statement_of(rehearsal, 1)
+    assert stated.clipping is not None
+    assert len(stated.plan_sha256) == 2
+    with rehearsal.service.database.write() as connection:  # as pruning does, some time after a round has ended
+        connection.execute(delete(files).where(files.c.sha256 == stated.plan_sha256[1]))
+    assert verify(rehearsal) == {1: {}}
+    narrower = msgspec.structs.replace(stated.clipping, ceiling=1.0)
+    restate(rehearsal, 1, clipping=narrower)
+    assert verify(rehearsal) == {1: {"clipping": (narrower, stated.clipping)}}

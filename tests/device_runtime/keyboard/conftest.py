@@ -59,6 +59,7 @@ def keyboard(*, tmp_path, empty_log, diary, predictor, learner):
         personal=learner,
         model_version=7,
         privacy=privacy_line(STATEMENT),
+        population="tests",
     )
 
 

@@ -3,6 +3,7 @@ import sqlite3
 import pytest
 
 from device_runtime.rounds.outcome import Event
+from device_runtime.rounds.terms import TermsFile
 from device_runtime.typing_log import DEFAULT_RETENTION_S, TypingLog
 
 SWITCHES = ("consent", "incognito", "paused", "personal")
@@ -22,6 +23,10 @@ def test_a_fresh_device_knows_nothing(client):
         },
         "model_version": 7,
         "privacy": "Reasonable protection of one device's whole log: ε = 8.00 at δ = 1e-06.",
+        "terms": [
+            {"about": "promised", "told": "not known yet; a round's plan says it"},
+            {"about": "you ask for", "told": "not known; `keychorus device run` has not run here"},
+        ],
     }
 
 
@@ -38,6 +43,14 @@ def test_what_is_held_and_done_is_told_in_numbers(client, empty_log, diary):
     assert (done["trained"], done["reported"], done["bytes_up"], done["bytes_down"]) == (1, 1, 123, 4567)
     assert done["last_trained_at"] <= done["last_reported_at"]
     assert "xylophone" not in answer.text
+
+
+def test_what_the_population_promises_is_told(client, tmp_path, plan):
+    with TermsFile(tmp_path / "tests").noting(plan):
+        pass
+    terms = {each["about"]: each["told"] for each in client.get("knowledge").json["terms"]}
+    assert terms["clipped to"].startswith("norm 0.25")
+    assert terms["last round"] == "training; accepted"
 
 
 @pytest.mark.parametrize("name", SWITCHES)

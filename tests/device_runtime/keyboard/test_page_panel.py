@@ -3,6 +3,7 @@
 import pytest
 
 from device_runtime.rounds.outcome import Event
+from device_runtime.rounds.terms import TermsFile
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser only with playwright")
 
@@ -90,6 +91,15 @@ def test_what_was_done_is_told_in_numbers(page, diary):
     expect_figure(page, "model", "7")
     playwright.expect(page.locator('[data-figure="last"]')).to_contain_text("It trained last on ")
     playwright.expect(page.locator('[data-figure="privacy"]')).to_contain_text("ε = 8.00 at δ = 1e-06")
+
+
+def test_what_is_promised_is_shown(page, running, plan):
+    with TermsFile(running.data_directory / "tests").noting(plan):
+        pass
+    open_panel(page)
+    terms = page.locator("#terms")
+    playwright.expect(terms).to_contain_text("who sees updates")
+    playwright.expect(terms).to_contain_text("norm 0.25")
 
 
 def test_wiping_asks_first_and_then_really_deletes(page, running):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_runtime.keyboard.privacy import NO_STATEMENT, privacy_line
+from device_runtime.keyboard.privacy import NO_STATEMENT, SINGLE_UPDATES, SUMS_ONLY, UNBOUNDED, privacy_line
 
 
 def line(epsilon):
@@ -32,10 +32,20 @@ def test_each_tier(epsilon, start, number):
 @pytest.mark.parametrize(
     "statement",
     [b"", b"{", b"[]", b'{"mechanism": "none"}', b'{"epsilon": -1, "delta": 0, "unit": "x"}', b"\xff",
-     b'{"epsilon": null, "delta": 0, "unit": "x"}', b'{"epsilon": 1, "delta": 2, "unit": "x"}'],
+     b'{"delta": 0, "unit": "x"}', b'{"epsilon": 1, "delta": 2, "unit": "x"}'],
 )  # fmt: skip
 def test_without_a_readable_epsilon_nothing_is_claimed(statement):
     assert privacy_line(statement) == NO_STATEMENT
+
+
+def test_no_guarantee_is_said_as_such():
+    assert privacy_line(b'{"epsilon": null, "delta": 1e-6, "unit": "x"}') == UNBOUNDED
+
+
+@pytest.mark.parametrize(("secure", "sentence"), [(b"true", SUMS_ONLY), (b"false", SINGLE_UPDATES)])
+def test_a_second_sentence_says_what_the_service_saw(secure, sentence):
+    told = privacy_line(b'{"epsilon": 2, "delta": 1e-6, "unit": "x", "secure_aggregation": ' + secure + b"}")
+    assert told == f"Reasonable protection of x: ε = 2.00 at δ = 1e-06.{sentence}"
 
 
 @given(st.binary(max_size=80))

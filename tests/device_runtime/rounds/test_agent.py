@@ -9,6 +9,7 @@ from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, LONGEST_RETRY_S, PO
 from device_runtime.rounds.outcome import Event
 from protocol.clipping import l2_norm
 from protocol.messages import ComeBack, Problem, encode_message
+from protocol.plan import encode_plan
 from protocol.update import decode_update
 from protocol.weights import encode_checkpoint
 
@@ -414,3 +415,21 @@ def test_no_typed_word_is_sent_or_told(new_agent, service, round_files, messages
     typed = {word for message in messages for word in message.split() if len(word) > 5}
     assert typed
     assert not [word for word in typed if word in told or word.encode() in sent]
+
+
+@pytest.mark.parametrize("norm", [1e-3, 1e3])
+def test_where_clipping_adapts_the_update_is_clipped_and_its_bit_is_behind_it(
+    new_agent, service, round_files, plan, norm
+):
+    privacy = msgspec.structs.replace(plan.privacy, l2_clip_norm=norm, noise_multiplier=1.0, count_noise=5.0)
+    adaptive = msgspec.structs.replace(plan, privacy=privacy)
+    service.offer(round_files | {"plan": encode_plan(adaptive)})
+    outcomes = steps(new_agent, 4)
+    assert events(outcomes) == [Event.SELECTED, Event.CONFIGURED, Event.TRAINED, Event.REPORTED]
+    [report] = service.reports
+    vector = decode_update(report, plan.num_weights + 1)
+    was_clipped = bool(outcomes[2].numbers["was_clipped"])
+    assert was_clipped == (norm < 1)
+    assert l2_norm(vector[:-1]) == pytest.approx(min(norm, outcomes[2].numbers["update_norm"]), rel=1e-5)
+    assert vector[-1] == pytest.approx((-0.5 if was_clipped else 0.5) * privacy.bit_per_device, rel=1e-6)
+    assert l2_norm(vector) < privacy.report_norm

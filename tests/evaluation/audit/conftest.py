@@ -7,7 +7,7 @@ import pytest
 from aggregation_service.rounds.optimizer import ServerAverage
 from evaluation.audit.membership import Found, Histogram, MembershipArm
 from evaluation.audit.outcome import Audit
-from evaluation.audit.reconstruction import Reconstruction, Recovered
+from evaluation.audit.reconstruction import Reconstruction, Recovered, Weighed
 from evaluation.audit.secret_sharer import Exposure, SecretSharerArm
 from evaluation.audit.settings import AuditSettings, MembershipSettings, SecretSharerSettings
 from evaluation.corpus import Message
@@ -123,6 +123,15 @@ def an_audit() -> Audit:
         precision_of_group=0.991,
         precision_of_guess=0.554,
         recall_of_guess=0.53,
+        weighed=Weighed(
+            named=144,
+            precision=0.998,
+            recall=0.987,
+            precision_of_guess=0.547,
+            recall_of_guess=0.54,
+            precision_of_times=0.934,
+            recall_of_times=0.911,
+        ),
     )
     exposures = (Exposure(devices=1, copies=10, ranks=(1, 500), ranked=1000),)
     arms = [

@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ def a_typist(ground: Ground, typed: set[int], risen: set[int]) -> Typist:
     shape = ground.settings.shape
     update = np.zeros(shape.num_weights, np.float32)
     update[-shape.vocabulary_size :][list(risen)] = 1
-    return Typist(update, frozenset(typed))
+    return Typist(update, Counter(typed))
 
 
 def test_scores_are_shares_of_named_and_of_typed_words(ground: Ground) -> None:
@@ -76,7 +77,7 @@ def test_devices_that_fill_no_group_are_left_out(ground: Ground) -> None:
 def test_words_are_those_that_can_be_suggested(ground: Ground) -> None:
     word = ground.vocabulary.words[sorted(ground.vocabulary.target_ids)[0]]
     found = words_of({"a": [f"{word}, {word}! nosuchword"]}, "a", ground.vocabulary)
-    assert found == {ground.vocabulary.id_of(word)}
+    assert found == {ground.vocabulary.id_of(word): 2}
 
 
 def test_an_unknown_device_is_a_key_error(ground: Ground) -> None:

@@ -59,7 +59,7 @@ def test_an_update_of_the_devices_trainer_tells_nearly_all_words(ground: Ground)
         update = trainer.train_one(ground.pretrained, Job(texts[name], number)).update
         seen = Seen(update.astype(np.float64), 0.0)
         named = name_words(seen, settings.shape.tensors, sorted(ground.vocabulary.target_ids))
-        typed = words_of(texts, name, ground.vocabulary)
+        typed = frozenset(words_of(texts, name, ground.vocabulary))
         hits, named_words, typed_words = hits + len(named & typed), named_words + len(named), typed_words + len(typed)
     assert hits / named_words > 0.9
     assert hits / typed_words > 0.8

@@ -11,7 +11,7 @@ def test_weights_are_made_once(ground: Ground, tmp_path: Path) -> None:
     settings, donors = replace(ground.settings, pretraining_epochs=1), ground.people.donors
     steps: list[int] = []
     first = first_weights(settings, donors, ground.vocabulary, tmp_path, lambda: steps.append(1))
-    assert len(steps) == count_pretraining(settings, ground.people)  # no message is longer than a sequence
+    assert len(steps) == count_pretraining(settings, ground.people)
 
     again = first_weights(settings, donors, ground.vocabulary, tmp_path, lambda: pytest.fail("trained again"))
     np.testing.assert_array_equal(again["embedding"], first["embedding"])

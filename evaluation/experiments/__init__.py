@@ -1,0 +1,1 @@
+"""Training in one process, central and federated, on anybody's text: which settings predict best."""
