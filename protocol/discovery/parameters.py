@@ -13,7 +13,7 @@ MAX_STEP = 4
 MAX_LEVELS = 16
 MAX_LETTERS = 64
 MAX_PREFIXES = 2_000
-"""Of one list: with prefixes of 12 letters it has some 30 kB, half of what a plan may have."""
+"""Of one list: with prefixes of 12 letters it has 30 kB, half of what a plan may have."""
 MAX_CANDIDATES = 1 << 20
 """Of one list, so that a device's votes are no longer than an update of the full-size model."""
 
@@ -63,8 +63,8 @@ class DiscoveryParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     letters: str = ENGLISH_LETTERS
     steps: Annotated[
         tuple[Annotated[int, msgspec.Meta(ge=1, le=MAX_STEP)], ...], msgspec.Meta(min_length=1, max_length=MAX_LEVELS)
-    ] = (4, 2, 2, 2, 2, 2)
-    max_words: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
+    ] = (4, 2, 2, 2, 2)
+    max_words: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 16
     min_messages: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
     max_prefixes: Annotated[int, msgspec.Meta(ge=1, le=MAX_PREFIXES)] = 1_000
     hidden_devices: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1

@@ -1,7 +1,5 @@
 """A discovery's parameters bound what a device sends and what can come out."""
 
-import math
-
 import msgspec
 import pytest
 
@@ -10,10 +8,10 @@ from protocol.discovery.parameters import MAX_CANDIDATES, DiscoveryParameters, n
 
 def test_the_standard_discovery_fits_in_a_model_update() -> None:
     standard = DiscoveryParameters()
-    assert standard.max_letters == 13
-    assert standard.candidates_by_level == (551_881, *[757_000] * 5)
+    assert standard.max_letters == 11
+    assert standard.candidates_by_level == (551_881, *[757_000] * 4)
     assert max(standard.candidates_by_level) <= MAX_CANDIDATES
-    assert standard.vote_norm == math.sqrt(8)
+    assert standard.vote_norm == 4
 
 
 @pytest.mark.parametrize(("num_letters", "step", "expected"), [(27, 0, 1), (27, 2, 757), (2, 3, 15), (5, -1, 0)])
