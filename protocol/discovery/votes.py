@@ -99,7 +99,7 @@ class VoteCodec:
         """
         if votes.shape != (self.vector_length,):
             raise ValueError(f"votes must be for {self.vector_length} candidates, got shape {list(votes.shape)}")
-        if not np.isin(votes, (0, 1)).all():
+        if not ((votes == 0) | (votes == 1)).all():
             raise ValueError("votes must be 0 or 1")
         num_votes = int(np.count_nonzero(votes))
         if num_votes > self.max_words:
