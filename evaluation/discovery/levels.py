@@ -1,5 +1,6 @@
 """One discovery in one process: real votes through the real codec, the service's noise, the protocol's next level."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,10 +62,14 @@ class Tally:
             max_words=max_words,
         )
         total = np.zeros(received.size, lane_dtype(codec.value_bits))
-        for words in self._typed.chosen:
-            if any(received.index_of(word) is not None for word in words):  # others send zeros
-                total += codec.encode(vote_vector(words, received, max_words=max_words))
+        for words, devices in self._alike(received).items():
+            total += codec.encode(vote_vector(words, received, max_words=max_words)) * total.dtype.type(devices)
         return codec.decode_sum(total, self._typed.devices)
+
+    def _alike(self, received: CandidateList) -> Counter[tuple[str, ...]]:
+        """How many devices vote with each choice of words, of those that the list leads on; others send zeros."""
+        votes = (tuple(word for word in words if received.index_of(word) is not None) for words in self._typed.chosen)
+        return Counter(words for words in votes if words)
 
 
 def discover(

@@ -90,7 +90,7 @@ def _arm(
         lone_words=sum(count <= 1 for count in people),
         fewest_people=min(people, default=None),
         prefixes=tuple(len(level) for level in result.prefixes),
-        lone_prefixes=sum(typed.beginning_with(prefix) <= 1 for level in result.prefixes for prefix in level),
+        lone_prefixes=count_lone(result, typed),
         found=tuple(found_of(result, typed, least) for least in settings.ladder),
         seconds=time.perf_counter() - began,
     )
@@ -108,3 +108,12 @@ def found_of(result: Discovery, typed: TypedWords, people: int) -> Found:
         precision=hits / len(came_out) if came_out else None,
         recall=hits / len(true_words) if true_words else None,
     )
+
+
+def count_lone(result: Discovery, typed: TypedWords) -> int:
+    """Prefixes of the levels' lists that one device at most votes for."""
+    lone = 0
+    for level in filter(None, result.prefixes):
+        voters = typed.devices_by_prefix(len(level[0]))
+        lone += sum(voters[prefix] <= 1 for prefix in level)
+    return lone

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from protocol.discovery.parameters import DiscoveryParameters
 
-MAX_LOG_WORDS = 1_000_000
-
 
 @dataclass(frozen=True, kw_only=True)
 class DiscoverySettings:
@@ -32,7 +30,7 @@ class DiscoverySettings:
     populations: tuple[int, ...] = (100_000, 1_000_000)
     frequent: int = 50
     vocabulary_size: int = 10_000
-    value_bits: int = 20
+    value_bits: int = 16
     seed: int = 1
 
     def __post_init__(self) -> None:

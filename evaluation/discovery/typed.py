@@ -35,9 +35,10 @@ class TypedWords:
         """Those with a word to vote for."""
         return sum(bool(words) for words in self.chosen)
 
-    def beginning_with(self, prefix: str) -> int:
-        """Devices that vote for a word with this prefix."""
-        return sum(any(word.startswith(prefix) for word in words) for words in self.chosen)
+    def devices_by_prefix(self, depth: int) -> Counter[str]:
+        """How many devices vote for a word of at least `depth` letters that begins with each."""
+        begun = ({word[:depth] for word in words if len(word) >= depth} for words in self.chosen)
+        return Counter(prefix for prefixes in begun for prefix in prefixes)
 
 
 def gather_words(messages: Iterable[Message], vocabulary: Vocabulary, settings: DiscoverySettings) -> TypedWords:

@@ -99,12 +99,14 @@ class VoteCodec:
         """
         if votes.shape != (self.vector_length,):
             raise ValueError(f"votes must be for {self.vector_length} candidates, got shape {list(votes.shape)}")
-        if not ((votes == 0) | (votes == 1)).all():
+        voted = np.flatnonzero(votes)
+        if not (votes[voted] == 1).all():
             raise ValueError("votes must be 0 or 1")
-        num_votes = int(np.count_nonzero(votes))
-        if num_votes > self.max_words:
-            raise ValueError(f"there must be at most {self.max_words} votes, got {num_votes}")
-        return votes.astype(lane_dtype(self.value_bits))
+        if voted.size > self.max_words:
+            raise ValueError(f"there must be at most {self.max_words} votes, got {voted.size}")
+        lanes = np.zeros(self.vector_length, lane_dtype(self.value_bits))
+        lanes[voted] = 1
+        return lanes
 
     def decode_sum(self, lanes: LaneArray, num_reports: int) -> npt.NDArray[np.float64]:
         """Service: reads a sum of encoded votes.
