@@ -99,7 +99,7 @@ class VoteCodec:
         """
         if votes.shape != (self.vector_length,):
             raise ValueError(f"votes must be for {self.vector_length} candidates, got shape {list(votes.shape)}")
-        voted = np.flatnonzero(votes)
+        voted = np.flatnonzero(votes != 0)  # of booleans it is ten times as fast
         if not (votes[voted] == 1).all():
             raise ValueError("votes must be 0 or 1")
         if voted.size > self.max_words:
