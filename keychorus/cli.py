@@ -44,7 +44,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "experiment": Entry(
             "evaluation.experiments.cli:experiment", "Which settings predict best, on text of one's own.", "workstation"
         ),
-        "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
+        "rehearse": Entry(
+            "evaluation.rehearsal.cli:rehearse", "Codec, attackers, new words: rounds in one process.", "workstation"
+        ),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }
