@@ -16,8 +16,9 @@ import numpy as np
 
 from evaluation.answers import Answers
 from evaluation.evaluate.asking import ask, time_keystrokes
-from evaluation.evaluate.contestants import Answerer, Contestant, Ground, identity, open_contestant
+from evaluation.evaluate.contestants import Answerer, Contestant, Ground, Kind, identity, open_contestant
 from evaluation.evaluate.people import Person, cut
+from evaluation.predictors import Predictor
 from evaluation.targets import SuggestionIndex
 from tokenizer.vocabulary import Vocabulary
 
@@ -172,6 +173,18 @@ class Measurer:
         with self._bar(f"opening {contestant.name}", 1) as on_opened:
             self._asker.open(contestant)
             on_opened()
+
+    def types_key_by_key(self, contestant: Contestant) -> bool:
+        """Whether it gives suggestions only, and so has to be asked key by key.
+
+        Raises:
+          UnknownPredictor: it cannot be opened.
+
+        """
+        if contestant.kind is Kind.BASELINE:
+            self._train(contestant)
+            return not isinstance(self._asker.open(contestant), Predictor)
+        return contestant.kind is Kind.PERSONALISED
 
     def milliseconds(self, contestant: Contestant, people: Sequence[Person], keystrokes: int) -> list[float]:
         """Times of single keystrokes, in this process."""
