@@ -41,6 +41,7 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
+        "evaluate": Entry("evaluation.evaluate.cli:evaluate", "Predictors, asked for the same words.", "workstation"),
         "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },

@@ -96,7 +96,7 @@ def time_keystrokes(
             times.extend(_time_one(suggester, *stroke) for stroke in strokes)
         if len(times) == count + WARM_UP:
             break
-    return times[WARM_UP:]
+    return times[min(WARM_UP, len(times) - 1) :]
 
 
 def _time_one(suggester: Suggester, before: str, prefix: str) -> float:

@@ -20,12 +20,15 @@ from evaluation.predictors import NetworkPredictor, Personal, Predictor, Suggest
 from model.network import FULL, SMALL
 from protocol.errors import ProtocolError, WrongContent
 from protocol.weights import Weights, decode_checkpoint
-from tokenizer.training import count_words
-from tokenizer.vocabulary import Vocabulary
+from tokenizer.text import PUNCTUATION
+from tokenizer.training import count_words, train_vocabulary
+from tokenizer.vocabulary import NUM_SPECIAL, InvalidVocabulary, Vocabulary
 
 Answerer = Predictor | Suggester | Personal
 PERSONALISED = "personalised:"
 UNIGRAM = "unigram"
+MOST_WORDS = 10_000
+"""Ids of a vocabulary that is made here."""
 _REGISTRY = "evaluation.baselines.registry"
 
 
@@ -200,3 +203,25 @@ def _read_weights(path: Path, vocabulary: Vocabulary) -> Weights:
     raise UnknownPredictor(
         f"{path} must hold weights of the full or the small network with a vocabulary of {len(vocabulary)}"
     )
+
+
+def choose_vocabulary(given: bytes | None, contestants: Sequence[Contestant], training: Sequence[str]) -> Vocabulary:
+    """The vocabulary that was given, else the first release's, else one of the most frequent words of `training`.
+
+    Raises:
+      UnknownPredictor: it is no vocabulary, or weights are to be asked without one.
+
+    """
+    try:
+        if given is not None:
+            return Vocabulary(given)
+        for contestant in contestants:
+            if contestant.kind in {Kind.RELEASE, Kind.PERSONALISED}:
+                return Vocabulary(read_release(Path(contestant.source)).vocabulary)
+    except InvalidVocabulary as error:
+        raise UnknownPredictor(str(error)) from None
+    if any(contestant.kind is Kind.WEIGHTS for contestant in contestants):
+        raise UnknownPredictor("weights need the vocabulary that they were trained with: --vocabulary vocabulary.model")
+    counts = count_words(training)
+    words = sum(word not in PUNCTUATION for word in counts)
+    return Vocabulary(train_vocabulary(counts, min(MOST_WORDS, words + len(PUNCTUATION) + NUM_SPECIAL)))

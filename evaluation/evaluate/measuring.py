@@ -169,7 +169,9 @@ class Measurer:
         return _in_order(parts, found)
 
     def _train(self, contestant: Contestant) -> None:
-        """Opens a contestant here once, so that several processes do not all train the same baseline."""
+        """Trains a baseline here once, so that several processes do not all train the same one."""
+        if contestant.kind is not Kind.BASELINE:
+            return
         with self._bar(f"opening {contestant.name}", 1) as on_opened:
             self._asker.open(contestant)
             on_opened()

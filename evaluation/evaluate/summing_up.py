@@ -116,10 +116,11 @@ def calibrate(answers: Answers) -> tuple[Calibration, ...]:
     """
     bins = np.minimum((answers.confidence * BINS).astype(np.int64), BINS - 1)
     columns = (np.ones(len(answers)), answers.confidence, answers.rank == 0)
-    words, confidence, hits = (np.bincount(bins, column, BINS) for column in columns)
+    totals = np.stack([np.bincount(bins, column, BINS) for column in columns], axis=1).tolist()
     return tuple(
-        Calibration(words=int(words[each]), confidence=confidence[each] / words[each], hits=hits[each] / words[each])
-        for each in np.flatnonzero(words)
+        Calibration(words=int(words), confidence=confidence / words, hits=hits / words)
+        for words, confidence, hits in totals
+        if words
     )
 
 
