@@ -38,8 +38,8 @@ class Measure(NamedTuple):
 MEASURES = {
     "top1": Measure("first suggestion", "top1"),
     "top3": Measure("three suggestions", "top3"),
-    "mrr3": Measure("reciprocal rank, of three", "reciprocal3"),
-    "mrr": Measure("reciprocal rank, of all", "reciprocal", probabilities=True),
+    "mrr3": Measure("MRR of three", "reciprocal3"),
+    "mrr": Measure("MRR of all", "reciprocal", probabilities=True),
     "keystroke_savings": Measure("keystrokes saved", "saved", "keystrokes"),
     "perplexity": Measure("perplexity", "surprise", "known", probabilities=True, exponential=True),
 }

@@ -63,7 +63,7 @@ def _intervals(axes: Axes, predictors: Sequence[Measured]) -> None:
     axes.set_ylim(len(predictors) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 
 def _percentiles(axes: Axes, predictors: Sequence[Measured]) -> None:
@@ -82,10 +82,16 @@ def _letters(axes: Axes, predictors: Sequence[Measured]) -> None:
 def _lengths(axes: Axes, predictors: Sequence[Measured]) -> None:
     names = list(dict.fromkeys(each.name for measured in predictors for each in measured.by_message_length))
     _sliced(axes, names, [(each.by_message_length, "top1") for each in predictors])
-    axes.set_xticks(range(len(names)), [name.replace(" words", "").replace(" or more", "+") for name in names])
+    axes.set_xticks(
+        range(len(names)), [name.removesuffix(" words").replace(" to ", "–").replace(" or more", "+") for name in names]
+    )
     axes.set_xlabel("words of the message")
     axes.set_ylim(bottom=0)
     _percent(axes)
+
+
+def _short(length: str) -> str:
+    return length.removesuffix(" words").replace(" to ", "–").replace(" or more", "+")
 
 
 def _sliced(axes: Axes, names: Sequence[str], lines: Sequence[tuple[Sequence[Slice], str]]) -> None:
@@ -94,7 +100,7 @@ def _sliced(axes: Axes, names: Sequence[str], lines: Sequence[tuple[Sequence[Sli
     for slices, measure in lines:
         by_name = {each.name: each.measures[measure].value for each in slices if measure in each.measures}
         points.append((range(len(names)), [by_name.get(name, float("nan")) for name in names]))
-    _lines(axes, points, "o-")
+    _lines(axes, points, "o")
     axes.set_xticks(range(len(names)), names)
 
 
@@ -104,19 +110,19 @@ def _calibration(axes: Axes, predictors: Sequence[Measured]) -> None:
         ([bin_.confidence for bin_ in each.calibration or ()], [bin_.hits for bin_ in each.calibration or ()])
         for each in predictors
     ]
-    _lines(axes, lines, "o-")
+    _lines(axes, lines, "o")
     axes.set_xlabel("probability of the first suggestion")
     axes.set_ylabel("share that was right")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _percent(axes)
 
 
-def _lines(axes: Axes, points: Sequence[tuple[Sequence[float], Sequence[float]]], style: str = "-") -> None:
+def _lines(axes: Axes, points: Sequence[tuple[Sequence[float], Sequence[float]]], marker: str = "") -> None:
     for number, (places, values) in enumerate(points):
         axes.plot(
             places,
             values,
-            style,
+            marker=marker,
             color=COLOURS[colour_of(number)],
             linestyle=_DASHES[number // NUM_COLOURS % len(_DASHES)],
             linewidth=2,
@@ -126,4 +132,4 @@ def _lines(axes: Axes, points: Sequence[tuple[Sequence[float], Sequence[float]]]
 
 
 def _percent(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))

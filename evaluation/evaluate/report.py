@@ -25,6 +25,8 @@ from evaluation.pages import render, write_both
 
 NAME = "report"
 _COMPARED = ("top1", "top3", "keystroke_savings")
+_PRINTED = ("top1", "top3", "keystroke_savings", "perplexity")
+"""Measures that a terminal has room for."""
 ABSENT = "–"
 
 
@@ -74,20 +76,28 @@ def render_evaluation(evaluation: Evaluation) -> str:
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Prints accuracy and comparisons of each population, and latency."""
     for section in _printed(evaluation):
-        table = Table(title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=section.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
         for place, column in enumerate(section.columns):
-            table.add_column(column.replace(" ", "\n", 1), justify="right" if place else "left")
+            table.add_column(column.replace(" ", "\n", 1), justify="right" if place else "left", no_wrap=True)
         for row in section.rows:
-            table.add_row(*row)
+            table.add_row(*(cell.replace(" (", "\n(") for cell in row))
         console.print(table)
 
 
 def _printed(evaluation: Evaluation) -> Iterator[Section]:
     for found in evaluation.populations:
-        yield accuracy_section(found)
+        yield accuracy_section(found, _PRINTED)
         if found.comparisons:
-            yield comparisons_section(found)
+            yield _narrow(comparisons_section(found))
     yield latency_section(evaluation.latency)
+
+
+def _narrow(section: Section) -> Section:
+    """A comparison without its last column, and with the measure's name in two lines: a terminal has little room."""
+    rows = [(row[0], row[1].replace(" ", "\n", 1), *row[2:-1]) for row in section.rows]
+    return Section(section.title, section.columns[:-1], rows)
 
 
 def _chapter(found: PopulationFound) -> Chapter:
@@ -101,16 +111,16 @@ def _chapter(found: PopulationFound) -> Chapter:
     )
 
 
-def accuracy_section(found: PopulationFound) -> Section:
-    """A row for each predictor, a column for each measure."""
+def accuracy_section(found: PopulationFound, names: Sequence[str] = tuple(MEASURES)) -> Section:
+    """A row for each predictor, a column for each measure of `names`."""
     title = f"{found.title}: {found.users:,} users, {found.words:,} words"
-    rows = [(_name(each), *(_cell(name, each.measures.get(name)) for name in MEASURES)) for each in found.predictors]
-    return Section(title, ("", *(measure.label for measure in MEASURES.values())), rows)
+    rows = [(_name(each), *(_cell(name, each.measures.get(name)) for name in names)) for each in found.predictors]
+    return Section(title, ("", *(MEASURES[name].label for name in names)), rows)
 
 
 def comparisons_section(found: PopulationFound) -> Section:
     """A row for each predictor but the reference, and for each measure that is compared."""
-    columns = ("", "measure", "difference, points", "relative", "better for", "worse for", "users")
+    columns = ("", "measure", "difference, points", "relative, %", "better for", "worse for", "users")
     rows = [_compared(each, name) for each in found.comparisons for name in _COMPARED if name in each.differences]
     reference = found.comparisons[0].reference if found.comparisons else ""
     return Section(f"{found.title}: against {reference}", columns, rows)
@@ -122,7 +132,7 @@ def _compared(each: Comparison, name: str) -> tuple[str, ...]:
         each.predictor,
         MEASURES[name].label,
         _interval(each.differences[name], lambda value: f"{100 * value:+.2f}".replace("-", "−")),
-        ABSENT if ratio is None else _interval(ratio, lambda value: f"{100 * value - 100:+.1f} %".replace("-", "−")),
+        ABSENT if ratio is None else _interval(ratio, lambda value: f"{100 * value - 100:+.1f}".replace("-", "−")),
         percent(each.better_for[name]),
         percent(each.worse_for[name]),
         f"{each.users:,}",
@@ -177,4 +187,4 @@ def _cell(name: str, interval: Interval | None) -> str:
 
 
 def _interval(interval: Interval, write: Callable[[float], str]) -> str:
-    return f"{write(interval.value)} ({write(interval.low)} to {write(interval.high)})"
+    return f"{write(interval.value)} ({write(interval.low)}…{write(interval.high)})"
