@@ -114,7 +114,7 @@ class Kept:
     def find(self, key: str) -> Answers | None:
         """Answers that were kept under `key`."""
         try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as arrays:
+            with (self._folder / f"{key}.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return Answers(**arrays)
         except (FileNotFoundError, BadZipFile, TypeError, ValueError, EOFError):  # or of an earlier format
             return None
