@@ -1,23 +1,21 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from device_runtime.releases.release import PUBLIC_KEY_FILE, Release, open_release, read_public_key
 from evaluation.answers import read_scores
-from evaluation.bench.suggest import make_release
 from evaluation.corpus import Message
 from evaluation.predictors import Personal, Predictor, Suggester
 from evaluation.releases import PersonalisedRelease, ReleasePredictor, ReleaseSuggester
 from evaluation.targets import SuggestionIndex, type_messages
 from evaluation.typist import type_text
-from model.network import NetworkShape
 from tokenizer.vocabulary import Vocabulary
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory, tensorflow: None) -> Release:
-    folder = tmp_path_factory.mktemp("made") / "release"
-    make_release(folder, NetworkShape(vocabulary_size=200, embedding_size=8, num_units=12), seed=1)
-    return open_release(folder, read_public_key(folder / PUBLIC_KEY_FILE))
+def release(release_folder: Path) -> Release:
+    return open_release(release_folder, read_public_key(release_folder / PUBLIC_KEY_FILE))
 
 
 def test_scores_say_what_the_keyboard_shows(release: Release) -> None:
