@@ -2,6 +2,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -90,6 +91,13 @@ def test_what_is_none_of_them_is_refused(registry: ModuleType, wrong: str) -> No
 def test_without_the_other_baselines_there_is_the_word_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "evaluation.baselines.registry", None)
     assert list(baselines()) == ["unigram"]
+
+
+def test_a_package_that_baselines_need_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ModuleNotFoundError("No module named 'kenlm'", name="kenlm")
+    monkeypatch.setattr("evaluation.evaluate.contestants._registry", Mock(side_effect=missing))
+    with pytest.raises(ModuleNotFoundError, match="kenlm"):
+        baselines()
 
 
 def test_each_is_opened_as_what_it_is(registry: ModuleType, release_folder: Path, tmp_path: Path) -> None:
