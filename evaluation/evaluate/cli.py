@@ -80,8 +80,9 @@ def evaluate(output: Path, as_json: bool, **choices: Any) -> None:
     """Ask every predictor for the same words, and say how sure the figures are.
 
     Two populations: people held out entirely, and the later messages of people whose earlier ones are training text.
-    Baselines train on that text and on --train, the same for all; `unigram` is the most frequent words. Releases and
-    weights come as they are: whoever made them must have held out the same people (same seed and share).
+    Baselines train on that text and on --train, the same for all; `unigram` suggests the most frequent words, and a
+    name that is none is answered with a list of all. Releases and weights come as they are: whoever made them must have
+    held out the same people (same seed and share).
 
     Answers are kept in the output folder: the same command goes on where it was interrupted.
 
@@ -95,12 +96,12 @@ def evaluate(output: Path, as_json: bool, **choices: Any) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads: its start-up notes help nobody here
     from evaluation.answers import InvalidScores
     from evaluation.corpus import CorpusError
-    from evaluation.evaluate.contestants import UnknownPredictor
+    from evaluation.evaluate.contestants import AbsentPredictor, UnknownPredictor
     from evaluation.evaluate.report import print_evaluation, write_evaluation
 
     try:
         found = _run(output, choices)
-    except (CorpusError, InvalidScores) as error:
+    except (CorpusError, InvalidScores, AbsentPredictor) as error:
         raise click.ClickException(str(error)) from None
     except UnknownPredictor as error:
         raise click.UsageError(str(error)) from None

@@ -36,6 +36,10 @@ class UnknownPredictor(Exception):
     """A specification that names no predictor, or one that cannot be opened."""
 
 
+class AbsentPredictor(Exception):
+    """A predictor of others that is not installed here; the message says how to get it."""
+
+
 class Kind(Enum):
     """What a contestant is."""
 
@@ -152,6 +156,7 @@ def open_contestant(
     """Opens a contestant; a baseline is trained unless `ground.folder` keeps it.
 
     Raises:
+      AbsentPredictor: a baseline that is not installed.
       UnknownPredictor: it cannot be opened; the message says why.
 
     """
@@ -190,7 +195,7 @@ def _open_baseline(name: str, ground: Ground, on_progress: Callable[[str], None]
             name, ground.training, vocabulary, ground.folder, on_progress
         )
     except registry.BaselineAbsent as error:
-        raise UnknownPredictor(str(error)) from None
+        raise AbsentPredictor(str(error)) from None
     return trained
 
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from evaluation.answers import Answers
 from evaluation.evaluate.bootstrap import MEASURES, Bootstrap, sum_by_user
-from evaluation.evaluate.contestants import Contestant, Kind, UnknownPredictor
+from evaluation.evaluate.contestants import AbsentPredictor, Contestant, Kind, UnknownPredictor
 from evaluation.evaluate.measuring import Measurer
 from evaluation.evaluate.outcome import Comparison, Evaluation, Latency, PopulationFound, RoundFound
 from evaluation.evaluate.people import Person, Population, first_words
@@ -86,12 +86,17 @@ def evaluate(
 ) -> Evaluation:
     """Evaluates all contestants on all populations, and the checkpoints on the first population.
 
+    Contestants that are not installed are left out; the evaluation says so. If the reference is one of them, the first
+    that is here takes its place.
+
     Raises:
+      AbsentPredictor: none is installed.
       UnknownPredictor: a contestant cannot be opened.
       InvalidScores: one gave no numbers.
 
     """
     choices = asdict(settings)
+    race, absent = _here(race, measurer)
     return Evaluation(
         seed=choices.pop("seed"),
         corpora=text.corpora,
@@ -99,12 +104,29 @@ def evaluate(
         training_messages=text.training_messages,
         vocabulary_size=text.vocabulary_size,
         reference=race.reference,
+        absent=absent,
         settings=choices,
         populations=tuple(_evaluate_on(population, race, settings, measurer) for population in populations),
         latency=dict(_latencies(race, populations, settings, measurer)),
         rounds=tuple(_rounds(race, populations[0], settings, measurer)),
         software=software_versions(),
     )
+
+
+def _here(race: Race, measurer: Measurer) -> tuple[Race, tuple[str, ...]]:
+    """The race of those that are installed, and a sentence for each that is not."""
+    present, absent = [], []
+    for contestant in race.contestants:
+        try:
+            measurer.types_key_by_key(contestant)
+            present.append(contestant)
+        except AbsentPredictor as error:
+            absent.append(str(error))
+    if not present:
+        raise AbsentPredictor(absent[0])
+    names = [contestant.name for contestant in present]
+    reference = race.reference if race.reference in names else names[0]
+    return replace(race, contestants=present, reference=reference), tuple(absent)
 
 
 class _Answered(NamedTuple):

@@ -146,6 +146,7 @@ class Measurer:
         """Takes who asks here, who asks for many parts, what contestants share, the store and a progress bar."""
         self._asker, self._asked, self._ground, self._kept, self._bar = asker, asked, ground, kept, bar
         self._identities: dict[Contestant, bytes] = {}
+        self._typed: dict[Contestant, bool] = {}
 
     def answers(self, contestant: Contestant, people: Sequence[Person]) -> Answers:
         """A contestant's answers to all of `people`, in their order.
@@ -177,16 +178,19 @@ class Measurer:
             on_opened()
 
     def types_key_by_key(self, contestant: Contestant) -> bool:
-        """Whether it gives suggestions only, and so has to be asked key by key.
+        """Whether it gives suggestions only, and so has to be asked key by key; a baseline is opened to see that.
 
         Raises:
+          AbsentPredictor: it is not installed.
           UnknownPredictor: it cannot be opened.
 
         """
-        if contestant.kind is Kind.BASELINE:
+        if contestant not in self._typed:
             self._train(contestant)
-            return not isinstance(self._asker.open(contestant), Predictor)
-        return contestant.kind is Kind.PERSONALISED
+            self._typed[contestant] = contestant.kind is Kind.PERSONALISED or (
+                contestant.kind is Kind.BASELINE and not isinstance(self._asker.open(contestant), Predictor)
+            )
+        return self._typed[contestant]
 
     def milliseconds(self, contestant: Contestant, people: Sequence[Person], keystrokes: int) -> list[float]:
         """Times of single keystrokes, in this process."""

@@ -164,6 +164,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       training_messages: that baselines trained on: public text, and the earlier messages of people who trained.
       vocabulary_size: ids.
       reference: name of the predictor that the others are compared with.
+      absent: a sentence for each predictor that was asked for and is not installed.
       settings: all others, by name.
       populations: that are not empty.
       latency: of one keystroke, by predictor.
@@ -179,6 +180,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     training_messages: int
     vocabulary_size: int
     reference: str
+    absent: tuple[str, ...] = ()
     settings: dict[str, float | int | None]
     populations: tuple[PopulationFound, ...]
     latency: dict[str, Latency]

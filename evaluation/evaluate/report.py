@@ -84,6 +84,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         for row in section.rows:
             table.add_row(*(cell.replace(" (", "\n(") for cell in row))
         console.print(table)
+    for sentence in evaluation.absent:
+        console.print(f"Left out: {sentence}", highlight=False, markup=False)
 
 
 def _printed(evaluation: Evaluation) -> Iterator[Section]:

@@ -8,6 +8,7 @@ import pytest
 
 from device_runtime.releases.release import PUBLIC_KEY_FILE
 from evaluation.evaluate.contestants import (
+    AbsentPredictor,
     Contestant,
     Ground,
     Kind,
@@ -117,7 +118,7 @@ def test_each_is_opened_as_what_it_is(registry: ModuleType, release_folder: Path
 
 
 def test_what_cannot_be_opened_says_why(registry: ModuleType, release_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownPredictor, match=r"^presage is not installed: apt install presage$"):
+    with pytest.raises(AbsentPredictor, match=r"^presage is not installed: apt install presage$"):
         open_contestant(parse_contestant("presage"), ground(tmp_path))
     with pytest.raises(UnknownPredictor, match="must have the vocabulary of the evaluation"):
         open_contestant(parse_contestant(str(release_folder)), ground(tmp_path))

@@ -6,7 +6,7 @@ import pytest
 
 from evaluation.answers import MISSED, Answers
 from evaluation.corpus import Message
-from evaluation.evaluate.contestants import Contestant, Kind, UnknownPredictor
+from evaluation.evaluate.contestants import AbsentPredictor, Contestant, Kind, UnknownPredictor
 from evaluation.evaluate.evaluating import Race, Text, checkpoints_of, evaluate
 from evaluation.evaluate.outcome import Evaluation, PopulationFound
 from evaluation.evaluate.people import Person, Population, gather
@@ -26,6 +26,8 @@ class Scripted:
         self.asked: list[tuple[str, int]] = []
 
     def types_key_by_key(self, each: Contestant) -> bool:
+        if each.name.startswith("absent"):
+            raise AbsentPredictor(f"{each.name} is not installed")
         return each.kind is Kind.PERSONALISED or each.name.startswith("typed")
 
     def milliseconds(self, each: Contestant, people: Sequence[Person], keystrokes: int) -> list[float]:
@@ -105,6 +107,17 @@ def test_a_personal_one_is_asked_where_people_are_known(populations: tuple[Popul
     alone, _ = run(race, populations[:1])
     assert alone.populations[0].comparisons == ()
     assert list(alone.latency) == ["a 20"]
+
+
+def test_what_is_not_installed_is_left_out_and_named(populations: tuple[Population, ...]) -> None:
+    race = Race(contestants=[contestant("absent 1"), contestant("a 20"), contestant("b 30")], reference="absent 1")
+    found, _ = run(race, populations)
+    assert found.absent == ("absent 1 is not installed",)
+    assert found.reference == "a 20"
+    assert all(list(names(population)) == ["a 20", "b 30"] for population in found.populations)
+    assert set(found.latency) == {"a 20", "b 30"}
+    with pytest.raises(AbsentPredictor, match="absent 1 is not installed"):
+        run(Race(contestants=[contestant("absent 1")], reference="absent 1"), populations)
 
 
 def test_checkpoints_are_measured_in_their_order(populations: tuple[Population, ...]) -> None:

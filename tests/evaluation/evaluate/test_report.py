@@ -34,7 +34,7 @@ def test_page_and_json_say_the_same(an_evaluation: Evaluation, tmp_path: Path) -
     assert "keyboard <small>(sample)</small>" in page
     assert "4.0 % of them unknown" in page
     assert "<td>9.25 ms</td>" in page
-    assert "off by 1.0 % on average" in page
+    assert "off by 1 points on average" in page
 
 
 def test_what_was_not_measured_is_not_spoken_of(an_evaluation: Evaluation) -> None:
@@ -48,6 +48,16 @@ def test_what_was_not_measured_is_not_spoken_of(an_evaluation: Evaluation) -> No
     assert "Paired" not in page
     assert "more.txt" not in page
     assert "<td>–</td>" in page
+
+
+def test_what_is_not_installed_is_named(an_evaluation: Evaluation) -> None:
+    lacking = msgspec.structs.replace(an_evaluation, absent=("presage is not installed: apt install presage",))
+    console = Console(width=80)
+    with console.capture() as shown:
+        print_evaluation(lacking, console)
+    assert "Left out: presage is not installed: apt install presage" in shown.get()
+    assert "Left out: presage is not installed" in render_evaluation(lacking)
+    assert "Left out" not in render_evaluation(an_evaluation)
 
 
 def test_plots_have_the_pages_colours(an_evaluation: Evaluation) -> None:
