@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,20 +141,9 @@ def _bar(console: Console) -> "Bar":
 def _settings(choices: dict[str, Any]) -> "EvaluationSettings":
     from evaluation.evaluate.settings import EvaluationSettings
 
-    names = (
-        "seed",
-        "held_out_share",
-        "min_messages",
-        "max_users",
-        "max_words",
-        "suggester_words",
-        "keystrokes",
-        "draws",
-    )
+    named = {each.name: choices[each.name] for each in fields(EvaluationSettings)}
     try:
-        return EvaluationSettings(
-            max_messages=choices["max_messages"] or None, **{name: choices[name] for name in names}
-        )
+        return EvaluationSettings(**named | {"max_messages": choices["max_messages"] or None})
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

@@ -5,7 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -173,9 +173,14 @@ class Measurer:
         """Trains a baseline here once, so that several processes do not all train the same one."""
         if contestant.kind is not Kind.BASELINE:
             return
-        with self._bar(f"opening {contestant.name}", 1) as on_opened:
-            self._asker.open(contestant)
-            on_opened()
+        with ExitStack() as shown:
+
+            def tell(doing: str) -> None:
+                shown.close()
+                shown.enter_context(self._bar(doing, 1))
+
+            tell(f"opening {contestant.name}")
+            self._asker.open(contestant, tell)
 
     def types_key_by_key(self, contestant: Contestant) -> bool:
         """Whether it gives suggestions only, and so has to be asked key by key; a baseline is opened to see that.
