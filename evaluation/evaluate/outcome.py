@@ -105,6 +105,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
       reference: the other's.
       users: of both.
       words: their targets.
+      measures: by name, the predictor's on these users.
+      reference_measures: likewise, the reference's.
       differences: by measure, the predictor's minus the reference's.
       ratios: likewise, over the reference's.
       worse_for: by measure, share of users whom the reference serves better.
@@ -116,6 +118,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reference: str
     users: int
     words: int
+    measures: dict[str, Interval]
+    reference_measures: dict[str, Interval]
     differences: dict[str, Interval]
     ratios: dict[str, Interval]
     worse_for: dict[str, float]

@@ -97,9 +97,9 @@ def _printed(evaluation: Evaluation) -> Iterator[Section]:
 
 
 def _narrow(section: Section) -> Section:
-    """A comparison without its last column, and with the measure's name in two lines: a terminal has little room."""
-    rows = [(row[0], row[1].replace(" ", "\n", 1), *row[2:-1]) for row in section.rows]
-    return Section(section.title, section.columns[:-1], rows)
+    """A comparison without its last columns, and with the measure's name in two lines: a terminal has little room."""
+    rows = [(row[0], row[1].replace(" ", "\n", 1), *row[2:-3]) for row in section.rows]
+    return Section(section.title, section.columns[:-3], rows)
 
 
 def _chapter(found: PopulationFound) -> Chapter:
@@ -122,9 +122,9 @@ def accuracy_section(found: PopulationFound, names: Sequence[str] = tuple(MEASUR
 
 def comparisons_section(found: PopulationFound) -> Section:
     """A row for each predictor but the reference, and for each measure that is compared."""
-    columns = ("", "measure", "difference, points", "relative, %", "better for", "worse for", "users")
-    rows = [_compared(each, name) for each in found.comparisons for name in _COMPARED if name in each.differences]
     reference = found.comparisons[0].reference if found.comparisons else ""
+    columns = ("", "measure", "difference, points", "relative, %", "better for", "worse for", "it", reference, "users")
+    rows = [_compared(each, name) for each in found.comparisons for name in _COMPARED if name in each.differences]
     return Section(f"{found.title}: against {reference}", columns, rows)
 
 
@@ -137,6 +137,7 @@ def _compared(each: Comparison, name: str) -> tuple[str, ...]:
         ABSENT if ratio is None else _interval(ratio, lambda value: f"{100 * value - 100:+.1f}".replace("-", "−")),
         percent(each.better_for[name]),
         percent(each.worse_for[name]),
+        *(f"{100 * found[name].value:.2f}" for found in (each.measures, each.reference_measures)),
         f"{each.users:,}",
     )
 

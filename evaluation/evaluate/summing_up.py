@@ -80,6 +80,8 @@ def compare(
         reference=reference[0],
         users=num_users,
         words=len(first),
+        measures=_intervals(mine, found, bootstrap),
+        reference_measures=_intervals(theirs, found, bootstrap),
         differences=_known({name: bootstrap.difference(mine, theirs, measure) for name, measure in found.items()}),
         ratios=_known({name: bootstrap.ratio(mine, theirs, measure) for name, measure in found.items()}),
         worse_for={name: float(np.mean(gap < 0)) for name, gap in gaps.items()},

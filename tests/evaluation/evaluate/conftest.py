@@ -78,6 +78,8 @@ def an_evaluation() -> Evaluation:
         reference="<unigram>",
         users=12,
         words=1_000,
+        measures={"top1": around(0.13)},
+        reference_measures={"top1": around(0.04)},
         differences={"top1": Interval(0.09, 0.08, 0.1)},
         ratios={"top1": Interval(3.25, 3.0, 3.5)},
         worse_for={"top1": 0.0625},

@@ -115,6 +115,7 @@ def test_a_sample_is_compared_on_its_users() -> None:
     found = compare(("typed", few), ("whole", answers(MIXED)), 1, Bootstrap(1, draws=10, seed=1))
     assert (found.users, found.words) == (1, 4)
     assert found.differences["top1"].value == pytest.approx(0.5)
+    assert (found.measures["top1"].value, found.reference_measures["top1"].value) == (1.0, 0.5)
     assert "perplexity" not in found.differences
 
 
