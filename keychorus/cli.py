@@ -42,6 +42,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
         "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
+        "simulate": Entry(
+            "emulator.simulation.cli:simulate", "Sweeps by TensorFlow Federated, without devices.", "simulation"
+        ),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }
