@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import tensorflow_federated as tff  # type: ignore[import-not-found]  # in an environment of its own
@@ -18,8 +18,8 @@ _END_WITHIN_S = 10.0
 def tff_runtime(num_threads: int) -> Iterator[None]:
     """What TFF computes in the block runs in a worker of its own, which ends with the block.
 
-    TFF starts the worker at the first computation and leaves it behind when its own program ends; there it holds
-    standard output open.
+    TFF starts the worker at the first computation, hands it standard output and error, and leaves it behind when its
+    own program ends; there it would hold a pipe open. So the first computation is made here, with neither.
 
     Args:
       num_threads: clients that train at the same time.
@@ -28,6 +28,8 @@ def tff_runtime(num_threads: int) -> Iterator[None]:
     before = _workers()
     tff.backends.native.set_sync_local_cpp_execution_context(max_concurrent_computation_calls=num_threads)
     try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            tff.tensorflow.computation(lambda: 0)()
         yield
     finally:
         gc.collect()  # values that lie in the worker say goodbye while it still listens

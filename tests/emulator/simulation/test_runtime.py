@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 
@@ -13,8 +15,11 @@ def test_the_worker_lives_in_the_block_only_however_it_ends():
     before = runtime._workers()
     for _ in range(2):  # and once more: TFF finds its worker gone and starts another
         with runtime.tff_runtime(num_threads=1):
+            (worker,) = runtime._workers() - before
+            held = {os.readlink(f"/proc/{worker}/fd/{number}") for number in (1, 2)}
+            assert held == {os.devnull}, "nobody's pipe is held open"
             assert compute() == 7
-            assert len(runtime._workers() - before) == 1
+            assert runtime._workers() - before == {worker}
         assert runtime._workers() == before
     with pytest.raises(KeyError), runtime.tff_runtime(num_threads=1):  # noqa: PT012
         compute()
