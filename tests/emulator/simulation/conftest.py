@@ -23,6 +23,7 @@ from tokenizer.vocabulary import NUM_SPECIAL, Vocabulary
 NEED_TFF = {"test_learning.py", "test_optimizers.py", "test_runtime.py", "test_second_opinion.py", "test_simulate.py"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow tests are chosen or left out
 def pytest_collection_modifyitems(items):
     absent = pytest.mark.skip(reason="needs TensorFlow Federated: tests/test_roles.py runs it in its environment")
     for item in items:
