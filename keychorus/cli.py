@@ -48,6 +48,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "rehearse": Entry(
             "evaluation.rehearsal.cli:rehearse", "Codec, attackers, new words: rounds in one process.", "workstation"
         ),
+        "simulate": Entry(
+            "emulator.simulation.cli:simulate", "Sweeps by TensorFlow Federated, without devices.", "simulation"
+        ),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }
