@@ -131,6 +131,13 @@ def poisoning(ways: tuple[str, ...], **choices: Any) -> None:
 @click.option("--frequent", type=click.IntRange(2), default=50, show_default=True, help="People who typed a true word.")
 @click.option("--max-words", type=click.IntRange(1, 1000), default=16, show_default=True, help="Of a device.")
 @click.option("--min-messages", type=click.IntRange(1), default=1, show_default=True, help="Of a device, with a word.")
+@click.option(
+    "--hidden-devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="What so many have is not to come out.",
+)
 @click.option("--vocabulary-size", type=click.IntRange(100), default=10_000, show_default=True, help="Known words.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of noise and ties.")
 @click.option(
@@ -173,7 +180,8 @@ def _discover(corpus: Path | None, choices: dict[str, Any]) -> "DiscoveryReport"
     from protocol.discovery.parameters import DiscoveryParameters
 
     name = corpus.name if corpus else "chitchat-dataset"
-    parameters = DiscoveryParameters(max_words=choices.pop("max_words"), min_messages=choices.pop("min_messages"))
+    own = ("max_words", "min_messages", "hidden_devices")
+    parameters = DiscoveryParameters(**{name: choices.pop(name) for name in own})
     try:
         settings = DiscoverySettings(parameters=parameters, **choices)
         vocabulary = public_vocabulary("en", settings.vocabulary_size)
