@@ -9,7 +9,8 @@ from pathlib import Path
 
 from emulator.simulation.outcome import RunOutcome, Sweep, find_run, keep_run
 from emulator.simulation.settings import RunSettings
-from evaluation.metrics import Accuracy, InvalidScores, evaluate, pool
+from evaluation.answers import InvalidScores
+from evaluation.metrics import Accuracy, evaluate, pool
 from evaluation.predictors import NetworkPredictor
 from evaluation.rehearsal.ground import Ground
 from evaluation.rehearsal.people import draw_cohorts, draw_seed
