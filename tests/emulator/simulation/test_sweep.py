@@ -10,7 +10,7 @@ from emulator.simulation import sweep
 from emulator.simulation.outcome import RunOutcome
 from emulator.simulation.settings import sweep_runs
 from emulator.simulation.sweep import HeldOut, run_sweep
-from evaluation.metrics import InvalidScores
+from evaluation.answers import InvalidScores
 
 
 @pytest.fixture(scope="module")
