@@ -19,6 +19,9 @@ import msgspec
 
 from tokenizer.text import OVERLONG_WORD, tokenize
 
+CHITCHAT = "chitchat"
+"""Name of the corpus that needs no file."""
+
 MAX_IDENTICAL = 3
 """Copies of one text that are kept of a sender: people do say "yes" again, though not hundreds of times."""
 
@@ -35,12 +38,14 @@ class Message:
       user: the sender's pseudonym.
       sent_at: seconds since 1970-01-01 UTC.
       text: what was typed; not part of `repr`, so that a failing test or a traceback does not show it.
+      group: of users to which the sender belongs, where a corpus says so.
 
     """
 
     user: str
     sent_at: float
     text: str = field(repr=False)
+    group: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,39 @@ class _Row(msgspec.Struct):
     user: str
     sent_at: float | str
     text: str
+    group: str = ""
+
+
+def load_corpus(name: str) -> list[Message]:
+    """Reads a corpus by its name on the command line.
+
+    Args:
+      name: `chitchat`, see `load_chitchat`; or a file: plain text if it ends in `.txt`, see `load_text`, else
+        `load_jsonl`.
+
+    Raises:
+      CorpusError: the file cannot be read, or is not of the form that its name says.
+      ModuleNotFoundError: `chitchat`, and the package is not installed.
+
+    """
+    if name == CHITCHAT:
+        return load_chitchat()
+    path = Path(name)
+    return load_text(path) if path.suffix == ".txt" else load_jsonl(path)
+
+
+def load_text(path: Path) -> list[Message]:
+    """Reads a plain text of one user, called as the file: UTF-8, one message a line, the oldest first.
+
+    Raises:
+      CorpusError: the file cannot be read, or is not UTF-8.
+
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path.name} must be a UTF-8 text that can be read: {type(error).__name__}") from None
+    return [Message(path.name, float(number), line) for number, line in enumerate(lines) if line.strip()]
 
 
 def load_jsonl(path: Path) -> list[Message]:
@@ -104,7 +142,7 @@ def load_jsonl(path: Path) -> list[Message]:
 
     Args:
       path: UTF-8; `sent_at` is in seconds since 1970, or an ISO 8601 date or time (UTC unless it says otherwise).
-        Other fields are ignored, empty lines too.
+        An optional `group` names one of the groups that users fall into. Other fields are ignored, empty lines too.
 
     Raises:
       CorpusError: the file cannot be read, or a line is not such an object.
@@ -123,7 +161,7 @@ def _parse(line: bytes, place: str) -> Message:
         when = row.sent_at if isinstance(row.sent_at, float) else _parse_time(row.sent_at)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
         raise CorpusError(f'{place} must be {{"user", "sent_at", "text"}} with a number or ISO time') from None
-    return Message(row.user, when, row.text)
+    return Message(row.user, when, row.text, row.group)
 
 
 def _parse_time(text: str) -> float:

@@ -10,19 +10,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
+from evaluation.answers import NUM_SUGGESTIONS, read_scores
 from evaluation.predictors import Predictor
-from evaluation.targets import IntArray, SuggestionIndex, TypedMessage, is_known, is_target
+from evaluation.targets import SuggestionIndex, TypedMessage
 from protocol.arrays import FloatArray
 
-NUM_SUGGESTIONS = 3
 _LARGEST_EXPONENT = math.log(sys.float_info.max)
-
-
-class InvalidScores(Exception):
-    """A predictor that does not keep its protocol: NaN, or scores of another shape."""
 
 
 class Accuracy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,68 +116,19 @@ def evaluate(
 
 
 def count_message(message: TypedMessage, scores: FloatArray, index: SuggestionIndex) -> UserCounts:
-    """Counts one message.
-
-    Args:
-      message: its ids and letters.
-      scores: float32 [len(message.ids) - 1, vocabulary], see `Predictor.score`.
-      index: the words that may be suggested.
+    """Counts one message; see `evaluation.answers.read_scores`.
 
     Raises:
       InvalidScores: NaN, +inf, or another shape.
 
     """
-    expected = (len(message.ids) - 1, index.vocabulary_size)
-    if scores.shape != expected:
-        raise InvalidScores(f"scores must have shape {list(expected)}, got {list(scores.shape)}")
-    words, known = is_target(message), is_known(message)
-    chars = np.array(message.word_chars[1:], dtype=np.int64)
-    targets = np.array(message.ids[1:], dtype=np.int64)[known]
-    rows = scores[known]
-    better = _count_better(rows, targets, index)
+    answers = read_scores(message, scores, index)
     return UserCounts(
-        num_targets=int(words.sum()),
-        num_unknown=int(words.sum() - known.sum()),
-        top1_hits=int((better[:, 0] < 1).sum()),
-        top3_hits=int((better[:, 0] < NUM_SUGGESTIONS).sum()),
-        keystrokes=int(chars.sum() + words.sum()),
-        keystrokes_saved=_saved(better, chars[known]),
-        log_likelihood=_log_likelihood(rows, targets),
+        num_targets=len(answers),
+        num_unknown=int((~answers.known).sum()),
+        top1_hits=int((answers.rank < 1).sum()),
+        top3_hits=int((answers.rank < NUM_SUGGESTIONS).sum()),
+        keystrokes=int((answers.letters + 1).sum()),
+        keystrokes_saved=int((answers.letters - answers.typed).sum()),
+        log_likelihood=float(answers.log_likelihood[answers.known].sum()),
     )
-
-
-def _count_better(rows: FloatArray, targets: IntArray, index: SuggestionIndex) -> IntArray:
-    """How many suggestions go before the target, for each number of letters typed: int64 [targets, prefixes].
-
-    Words that share a prefix lie side by side in alphabetical order, so one running sum a row answers for every
-    prefix at once, and nothing is ever sorted.
-    """
-    ordered = rows[:, index.ids]  # [targets, suggestions]
-    own = np.take_along_axis(rows, targets[:, None], axis=1)
-    goes_before = (ordered > own) | ((ordered == own) & (index.ids < targets[:, None]))
-    running = np.zeros((len(targets), len(index.ids) + 1), dtype=np.int32)
-    np.cumsum(goes_before, axis=1, out=running[:, 1:])
-    first, last = np.moveaxis(index.spans[targets], 2, 0)  # [targets, prefixes] each
-    return np.take_along_axis(running, last, axis=1) - np.take_along_axis(running, first, axis=1)
-
-
-def _saved(better: IntArray, chars: IntArray) -> int:
-    """Letters that need not be typed: those after the first prefix at which the word shows.
-
-    A longer prefix leaves fewer rivals, so a word that shows once keeps showing.
-    """
-    shows = better < NUM_SUGGESTIONS
-    letters_typed = np.where(shows.any(axis=1), shows.argmax(axis=1), chars)
-    return int((chars - np.minimum(letters_typed, chars)).sum())
-
-
-def _log_likelihood(rows: FloatArray, targets: IntArray) -> float:
-    """Sum over targets of the log-softmax at the target, in nats."""
-    if not len(rows):
-        return 0.0
-    largest = rows.max(axis=1)  # NaN if any score is
-    if not np.isfinite(largest).all():
-        raise InvalidScores("scores must hold no NaN and, in each row, a finite largest value")
-    log_total = np.log(np.exp(rows - largest[:, None]).sum(axis=1)) + largest
-    own: npt.NDArray[np.float32] = rows[np.arange(len(targets)), targets]
-    return float((own - log_total).sum(dtype=np.float64))

@@ -6,7 +6,8 @@ each message. Nothing of the later ones is known before they are typed.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,8 @@ from device_runtime.typing_log import TypingLog
 from evaluation.corpus import Message
 from evaluation.metrics import UserCounts
 from evaluation.split import split_by_time
-from tokenizer.text import OVERLONG_WORD, lower, tokenize
+from evaluation.typist import type_word
+from tokenizer.text import OVERLONG_WORD, tokenize
 
 
 class Typed(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,19 +141,30 @@ def _share_of(people: Sequence[Person], holds: Callable[[int, int], bool]) -> di
 def measure_person(release: Release, messages: Sequence[Message]) -> Person:
     """Replays one person's earlier messages as a log, and types the later ones."""
     earlier, later = split_by_time(messages)
-    start = later[0].sent_at
+    with tuned_on(release, earlier, now=later[0].sent_at) as (personal, tuning):
+        shared = _type_all(release.predictor(), later, lambda _: None)
+        with_personal = _type_all(release.predictor(personal=personal), later, personal.learn)
+    return Person(shared, with_personal, tuning)
+
+
+@contextmanager
+def tuned_on(release: Release, earlier: Iterable[Message], *, now: float) -> Iterator[tuple[PersonalModel, Tuning]]:
+    """A person's model after a log of `earlier` messages, tuned as a device does; the log is gone afterwards.
+
+    Args:
+      release: to suggest with.
+      earlier: messages of the log, by time.
+      now: seconds since 1970: the log's own time, so that nothing of a chat of years ago has expired.
+
+    """
     with (
         tempfile.TemporaryDirectory(prefix="keychorus-person-") as folder,
-        # The log's own time, so that nothing of a chat of years ago has expired.
-        TypingLog(Path(folder) / "typing_log.sqlite", retention_s=1e10, clock=lambda: start) as log,
+        TypingLog(Path(folder) / "typing_log.sqlite", retention_s=1e10, clock=lambda: now) as log,
     ):
         log.consent = True
         log.extend((message.text, "chat", message.sent_at) for message in earlier)
         personal = PersonalModel(log)
-        tuning = personal.refresh(release.model())
-        shared = _type_all(release.predictor(), later, lambda _: None)
-        with_personal = _type_all(release.predictor(personal=personal), later, personal.learn)
-    return Person(shared, with_personal, tuning)
+        yield personal, personal.refresh(release.model())
 
 
 def _type_all(predictor: Predictor, messages: Sequence[Message], learn: Callable[[str], None]) -> UserCounts:
@@ -175,17 +188,13 @@ def type_message(predictor: Predictor, text: str) -> UserCounts:
 
 
 def _type_word(predictor: Predictor, before: str, word: str) -> UserCounts:
-    rank, typed = None, 0
-    while rank is None and typed < len(word):
-        shown = [lower(each.word) for each in predictor.suggest(before + word[:typed])]
-        rank = shown.index(lower(word)) if lower(word) in shown else None
-        typed += rank is None
+    rank, letters = type_word(word, lambda prefix: [each.word for each in predictor.suggest(before + prefix)])
     return UserCounts(
         num_targets=1,
-        top1_hits=int(typed == 0 and rank == 0),
-        top3_hits=int(typed == 0),
+        top1_hits=int(rank == 0),
+        top3_hits=int(rank is not None),
         keystrokes=len(word) + 1,
-        keystrokes_saved=len(word) - typed,
+        keystrokes_saved=len(word) - letters,
     )
 
 

@@ -14,7 +14,7 @@ from evaluation.report_schema import ByPredictor, Report, Round
 
 # Matplotlib needs colours; each of these is replaced by the style sheet's variable of that name.
 COLOURS = {"ink": "#010101", "faint": "#020202", "unigram": "#030303", "pretrained": "#040404", "federated": "#050505"}
-COLOURS |= {f"line-{number}": f"#0600{number:02}" for number in range(1, 6)}
+COLOURS |= {f"line-{number}": f"#0600{number:02}" for number in range(1, 9)}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 11,

@@ -50,6 +50,10 @@ class SuggestionIndex:
         self.ids: IntArray = self._prefixes.ids
         """int64 [num_suggestions], alphabetical by word."""
 
+    def span(self, prefix: str) -> tuple[int, int]:
+        """The half-open range of `ids` whose words begin with `prefix`, in its normal form."""
+        return self._prefixes.span(prefix)
+
     @cached_property
     def spans(self) -> IntArray:
         """int64 [vocabulary, prefixes, 2]: for each id and each number of letters typed, the half-open range of `ids`

@@ -41,10 +41,16 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
+        "evaluate": Entry("evaluation.evaluate.cli:evaluate", "Predictors, asked for the same words.", "workstation"),
         "experiment": Entry(
             "evaluation.experiments.cli:experiment", "Which settings predict best, on text of one's own.", "workstation"
         ),
-        "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "What codec and attackers do to recall.", "workstation"),
+        "rehearse": Entry(
+            "evaluation.rehearsal.cli:rehearse", "Codec, attackers, new words: rounds in one process.", "workstation"
+        ),
+        "simulate": Entry(
+            "emulator.simulation.cli:simulate", "Sweeps by TensorFlow Federated, without devices.", "simulation"
+        ),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }

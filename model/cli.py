@@ -71,14 +71,10 @@ def new(
 
 
 def _public_vocabulary(language: str, size: int) -> "Vocabulary":
-    import wordfreq
-
-    from tokenizer.training import blend_counts, train_vocabulary
-    from tokenizer.vocabulary import Vocabulary
+    from model.public_words import public_vocabulary
 
     try:
-        shares = blend_counts(wordfreq.get_frequency_dict(language), {}, public_weight=1.0)
-        return Vocabulary(train_vocabulary(shares, size))
+        return public_vocabulary(language, size)
     except (LookupError, ValueError) as error:
         raise click.ClickException(f"no vocabulary of {size} words for language {language!r}: {error}") from None
 

@@ -40,7 +40,8 @@ PACKAGES: dict[str, set[str]] = {
     "evaluation": {"numpy", "msgspec", "cryptography", "tensorflow", "matplotlib", "jinja2", "chitchat_dataset"}
     | {"flwr"}  # in an environment of its own: a rival to measure against
     | COMMAND_LINE,
-    "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "tensorflow_federated", "ray"}
+    "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "ray"}
+    | {"tensorflow", "tensorflow_federated"}  # the second opinion; what emulated devices run never loads them
     | COMMAND_LINE,
     "keychorus": COMMAND_LINE,
 }

@@ -67,6 +67,17 @@ def test_the_device_stays_small(role):
     assert int(kilobytes) / 1024 < MAX_DEVICE_MB
 
 
+def test_tensorflow_federated_agrees_with_the_service(role):
+    """Runs the tests that need TensorFlow Federated where it is, since here it is not."""
+    name, venv = role
+    if name != "simulation":
+        pytest.skip("the second opinion is the simulation's")
+    command = [venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-m", "slow", "tests/emulator/simulation"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout[-4000:]
+    assert "skipped" not in ran.stdout
+
+
 def test_the_devices_lock_serves_a_64_bit_raspberry_pi(tmp_path):
     """Downloads what pip would install there; a missing wheel or hash fails."""
     platforms = [f"--platform=manylinux_2_{glibc}_aarch64" for glibc in (17, 24, 27, 28, 34)]

@@ -20,7 +20,8 @@ class InvalidVocabulary(Exception):
 
 
 class Vocabulary:
-    """Ids 0, 1, 2 are the unknown word, the start and the end of a message; then words by falling count.
+    """Ids 0, 1, 2 are the unknown word, the start and the end of a message; then words by falling count, then
+    those by which it grew.
 
     SentencePiece's `word` type merges neighbouring unknown words and splits on its own marker, so every word is looked
     up by itself, whole: `encode` never sees two words at once.

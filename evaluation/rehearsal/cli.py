@@ -1,4 +1,4 @@
-"""`keychorus rehearse`: what codec and attackers do to recall."""
+"""`keychorus rehearse`: what codec and attackers do to recall, and which new words are found."""
 
 import os
 from collections.abc import Callable
@@ -9,9 +9,13 @@ import click
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from evaluation.discovery.outcome import DiscoveryReport
     from evaluation.rehearsal.ground import Ground
     from evaluation.rehearsal.outcome import Rehearsal
     from evaluation.rehearsal.settings import RehearsalSettings
+
+EXIT_CAME_OUT = 3
+"""Status of a discovery in which something of one person came out."""
 
 _OPTIONS = [
     click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True, help="Network."),
@@ -42,10 +46,11 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def rehearse() -> None:
-    """Rounds in one process that differ in one thing: what does it do to recall?
+    """Rounds in one process that differ in one thing: what does it do to recall, or to the words that are found?
 
-    The devices' own trainer, codec and clipping, and the service's way to combine, on real text, without network, noise
-    and secrecy. What finished stays in the output folder: the same command goes on where it was interrupted.
+    The devices' own trainer, codec and clipping, and the service's way to combine, on real text, without network and
+    secrecy; noise only in `words`. What finished stays in the output folder of the others: the same command goes on
+    where it was interrupted.
     """
 
 
@@ -96,6 +101,95 @@ def poisoning(ways: tuple[str, ...], **choices: Any) -> None:
         return poisoning_arms(settings, backdoor, ways or WAYS)
 
     _run("poisoning", arms, choices)
+
+
+@rehearse.command()
+@click.option(
+    "--corpus",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='JSON lines of {"user", "sent_at", "text"}, or the same as .gz.  [default: chitchat-dataset]',
+)
+@click.option(
+    "--epsilon",
+    "epsilons",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    default=(1.0, 4.0, 8.0),
+    show_default=True,
+    help="Of all levels together; may be given again.",
+)
+@click.option("--delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True)
+@click.option(
+    "--population",
+    "populations",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(100_000, 1_000_000),
+    show_default=True,
+    help="Devices whose noise is tried too, scaled to those of the corpus; may be given again.",
+)
+@click.option("--frequent", type=click.IntRange(2), default=50, show_default=True, help="People who typed a true word.")
+@click.option("--max-words", type=click.IntRange(1, 1000), default=16, show_default=True, help="Of a device.")
+@click.option("--min-messages", type=click.IntRange(1), default=1, show_default=True, help="Of a device, with a word.")
+@click.option(
+    "--hidden-devices",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="What so many have is not to come out.",
+)
+@click.option("--vocabulary-size", type=click.IntRange(100), default=10_000, show_default=True, help="Known words.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of noise and ties.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("reports/rehearsals/words"),
+    show_default=True,
+    help="Folder of the report.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def words(corpus: Path | None, output: Path, as_json: bool, **choices: Any) -> None:
+    """New words by private federated discovery: how many of the frequent ones come out, and none of one person.
+
+    Each person of the corpus is a device that votes for its words that the vocabulary lacks. Prints numbers, never a
+    word. Ends with status 3 if a word or prefix of one person came out.
+
+    Example: keychorus rehearse words --corpus messages.jsonl.gz --epsilon 4 --population 1000000
+    """
+    from evaluation.discovery.report import print_discovery, write_discovery
+
+    found = _discover(corpus, choices)
+    json_path, html_path = write_discovery(found, output)
+    if as_json:
+        click.echo(json_path.read_text(encoding="utf-8"), nl=False)
+    else:
+        print_discovery(found, Console())
+        click.echo(f"{html_path}, {json_path}")
+    if found.lone_words:
+        click.echo(f"Error: {found.lone_words} words or prefixes of one person came out", err=True)
+        raise SystemExit(EXIT_CAME_OUT)
+
+
+def _discover(corpus: Path | None, choices: dict[str, Any]) -> "DiscoveryReport":
+    from evaluation.bench.runner import progress
+    from evaluation.corpus import CorpusError, load_chitchat, load_jsonl
+    from evaluation.discovery.run import count_levels, rehearse_discovery
+    from evaluation.discovery.settings import DiscoverySettings
+    from evaluation.discovery.typed import gather_words
+    from model.public_words import public_vocabulary
+    from protocol.discovery.parameters import DiscoveryParameters
+
+    name = corpus.name if corpus else "chitchat-dataset"
+    own = ("max_words", "min_messages", "hidden_devices")
+    parameters = DiscoveryParameters(**{name: choices.pop(name) for name in own})
+    try:
+        settings = DiscoverySettings(parameters=parameters, **choices)
+        vocabulary = public_vocabulary("en", settings.vocabulary_size)
+        typed = gather_words(load_jsonl(corpus) if corpus else load_chitchat(), vocabulary, settings)
+        with progress("levels", count_levels(settings), Console(stderr=True)) as on_level:
+            return rehearse_discovery(typed, settings, corpus=name, on_level=on_level)
+    except (CorpusError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _run(name: str, arms_of: Callable[..., Any], choices: dict[str, Any]) -> None:

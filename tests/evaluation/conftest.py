@@ -1,5 +1,6 @@
 import math
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,14 @@ def tensorflow() -> None:
         import tensorflow as tf
 
         assert tf.__version__
+
+
+@pytest.fixture(scope="session")
+def release_folder(tensorflow: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release of a tiny network with random weights and made-up words."""
+    from evaluation.bench.suggest import make_release
+    from model.network import NetworkShape
+
+    folder = tmp_path_factory.mktemp("made") / "release"
+    make_release(folder, NetworkShape(vocabulary_size=200, embedding_size=8, num_units=12), seed=1)
+    return folder

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.corpus import MAX_IDENTICAL, CorpusError, Message, clean, load_chitchat, load_jsonl
+from evaluation.corpus import (
+    MAX_IDENTICAL,
+    CorpusError,
+    Message,
+    clean,
+    load_chitchat,
+    load_corpus,
+    load_jsonl,
+    load_text,
+)
 
 RULES = ("no_letters", "address", "mashed", "repeated", "over_cap", "small_sender")
 
@@ -150,3 +159,25 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[:100])
     with pytest.raises(CorpusError, match=r"cut\.jsonl\.gz"):
         load_jsonl(tmp_path / "cut.jsonl.gz")
+
+
+def test_a_group_is_read_where_a_line_names_one(tmp_path: Path) -> None:
+    path = tmp_path / "chat.jsonl"
+    path.write_text('{"user":"a","sent_at":1,"text":"hi","group":"nurses"}\n{"user":"b","sent_at":1.0,"text":"hi"}\n')
+    assert [message.group for message in load_corpus(str(path))] == ["nurses", ""]
+
+
+def test_a_plain_text_is_one_user_with_a_message_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "diary.txt"
+    path.write_text("first\n\nsecond\n", encoding="utf-8")
+    assert load_corpus(str(path)) == [Message("diary.txt", 0.0, "first"), Message("diary.txt", 2.0, "second")]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe secret"])
+def test_a_plain_text_that_cannot_be_read_is_not_quoted(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "diary.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"diary\.txt must be a UTF-8 text") as error:
+        load_text(path)
+    assert "secret" not in str(error.value)

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.metrics import (
-    NUM_SUGGESTIONS,
-    Accuracy,
-    InvalidScores,
-    UserCounts,
-    count_message,
-    evaluate,
-    pool,
-)
+from evaluation.answers import NUM_SUGGESTIONS, InvalidScores
+from evaluation.metrics import Accuracy, UserCounts, count_message, evaluate, pool
 from evaluation.targets import SuggestionIndex, TypedMessage, type_messages
 from protocol.arrays import FloatArray
 from tokenizer.text import PUNCTUATION

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -7,11 +8,9 @@ from rich.console import Console
 
 from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
 from device_runtime.suggestions.predictor import Suggestion
-from evaluation.bench.suggest import make_release
 from evaluation.corpus import Message
 from evaluation.metrics import UserCounts
 from evaluation.personalisation import Help, Typed, measure, measure_person, print_help, type_message
-from model.network import NetworkShape
 
 
 class Scripted:
@@ -49,10 +48,8 @@ def test_only_what_was_typed_before_is_shown_to_the_predictor() -> None:
 
 
 @pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("made") / "release"
-    make_release(folder, NetworkShape(vocabulary_size=200, embedding_size=8, num_units=12), seed=1)
-    return open_release(folder, read_public_key(folder / PUBLIC_KEY_FILE))
+def release(release_folder: Path):
+    return open_release(release_folder, read_public_key(release_folder / PUBLIC_KEY_FILE))
 
 
 def said(user: str, *texts: str) -> list[Message]:

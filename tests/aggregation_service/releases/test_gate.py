@@ -74,7 +74,7 @@ def test_a_candidate_passes_iff_it_wins_by_the_margin(candidate, baseline, margi
     )
     passed, because = judge(result, PopulationPolicy(gate_margin=margin), 3)
     assert passed == (result.top1_candidate - result.top1_baseline >= margin)
-    assert f"{margin:+.4f}".replace("-0.0000", "+0.0000") in because
+    assert f"{margin + 0.0:+.4f}" in because  # -0.0 is told as 0
 
 
 @pytest.mark.parametrize("standard_errors", [0.0, 1.0, 1.645])

@@ -1,0 +1,1 @@
+"""The second opinion: the same model and rounds as a learning process of TensorFlow Federated."""

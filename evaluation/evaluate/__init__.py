@@ -1,0 +1,1 @@
+"""`keychorus evaluate`: one protocol for every predictor."""
