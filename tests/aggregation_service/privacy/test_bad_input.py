@@ -31,7 +31,7 @@ from aggregation_service.privacy.statement import Circumstances, make_statement
 from protocol.clipping import clip_to_norm
 from protocol.clipping_bit import coordinate_per_device, joint_norm, update_noise_multiplier
 from protocol.discrete_gaussian import discrete_gaussian, sigma_at_least
-from protocol.distributed_noise import NoiseTarget, honest_survivors, share_sigma
+from protocol.distributed_noise import NoiseTarget, honest_survivors, least_honest_survivors, share_sigma
 from protocol.quantisation import Quantiser
 
 NO_NUMBERS = (math.nan, math.inf, -math.inf, -1.0)
@@ -178,6 +178,16 @@ REFUSED: dict[str, tuple[Function, dict[str, Any], dict[str, tuple[Any, ...]]]] 
         honest_survivors,
         {"num_members": 20, "adversary_fraction": 0.1, "dropout_fraction": 0.1},
         {"num_members": NO_COUNTS, "adversary_fraction": (*NO_NUMBERS, 1.0), "dropout_fraction": (*NO_NUMBERS, 1.0)},
+    ),
+    "least_honest_survivors": (
+        least_honest_survivors,
+        {"min_members": 20, "max_members": 30, "adversary_fraction": 0.1, "dropout_fraction": 0.1},
+        {
+            "min_members": (*NO_COUNTS, 31),
+            "max_members": (*NO_COUNTS, 19),
+            "adversary_fraction": (*NO_NUMBERS, 1.0),
+            "dropout_fraction": (*NO_NUMBERS, 1.0),
+        },
     ),
     "NoiseTarget": (
         NoiseTarget,

@@ -1,3 +1,4 @@
+from fractions import Fraction
 from importlib.metadata import version
 
 import msgspec
@@ -5,9 +6,17 @@ import pytest
 
 from aggregation_service.privacy.accounting import privacy_spent
 from aggregation_service.privacy.disclosures import RoundFacts
-from aggregation_service.privacy.ledger import CorrelatedSumReleased, GaussianSumReleased, LedgerEvent, ReleasesLost
+from aggregation_service.privacy.ledger import (
+    AdaptiveSumReleased,
+    CorrelatedSumReleased,
+    DistributedSumReleased,
+    GaussianSumReleased,
+    LedgerEvent,
+    ReleasesLost,
+)
 from aggregation_service.privacy.mechanisms.parameters import Mechanism, Tree
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
+from aggregation_service.privacy.shares import SumOfShares
 from aggregation_service.privacy.statement import (
     Circumstances,
     PrivacyStatement,
@@ -154,6 +163,46 @@ def test_the_unit_is_zero_out_and_nothing_more() -> None:
 )
 def test_what_is_not_protected_is_named(said: str) -> None:
     assert any(said in sentence for sentence in statement().not_protected)
+
+
+def test_clipping_that_adapts_and_noise_by_devices_are_stated_and_charged_together() -> None:
+    shares = SumOfShares(sigma=Fraction(100), num_shares=90, squared_bound=10**6, vector_length=10)
+    adapted = AdaptiveSumReleased(
+        round_id="1" * 32,
+        model_version=1,
+        num_reports=20,
+        max_participations=1,
+        noise_multiplier=2.0,
+        l2_clip_norm=0.33,
+        update_clip_norm=0.3,
+        count_noise=5.0,
+        secure_aggregation=True,
+    )
+    groups = [
+        DistributedSumReleased(
+            round_id="2" * 32,
+            model_version=2,
+            num_reports=reports,
+            max_participations=2,
+            noise_multiplier=shares.gaussian_multiplier,
+            l2_clip_norm=0.31,
+            sigma_numerator=100,
+            sigma_denominator=1,
+            num_shares=shares.num_shares,
+            squared_bound=shares.squared_bound,
+            vector_length=shares.vector_length,
+        )
+        for reports in (96, 128)
+    ]
+    lost = ReleasesLost(num_releases=3, after_round=2, noise_multiplier=0.7, l2_clip_norm=0.5)
+    made = make_statement([adapted, *groups, lost], CIRCUMSTANCES, delta=1e-10, ledger_head=HEAD)
+    assert made.clipping is not None
+    assert (made.clipping.rounds, made.clipping.largest_norm) == (1, 0.3)
+    assert [(told.sums, told.least_reports) for told in made.shares] == [(2, 96)]
+    assert made.cohort_sizes == (20, 96, 128)
+    assert made.mechanism.startswith("independent Gaussian; discrete Gaussian in shares")
+    assert made.trust_mode.startswith("central noise, plain upload"), "what was lost may have been anything"
+    assert made.epsilon == pytest.approx(privacy_spent(0.7, 2 + 3, 1e-10).epsilon)
 
 
 def test_says_secure_aggregation_if_every_release_was() -> None:

@@ -4,12 +4,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Response
 
+from device_runtime.rounds.agent import Enrolment
 from device_runtime.rounds.agent_state import StateFile
 from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, LONGEST_RETRY_S, POLL_S
 from device_runtime.rounds.outcome import Event
+from device_runtime.rounds.terms import Wishes
 from protocol.clipping import l2_norm
 from protocol.messages import ComeBack, Problem, encode_message
-from protocol.plan import encode_plan
+from protocol.plan import PrivacyPromise, encode_plan
 from protocol.update import decode_update
 from protocol.weights import encode_checkpoint
 
@@ -433,3 +435,10 @@ def test_where_clipping_adapts_the_update_is_clipped_and_its_bit_is_behind_it(
     assert l2_norm(vector[:-1]) == pytest.approx(min(norm, outcomes[2].numbers["update_norm"]), rel=1e-5)
     assert vector[-1] == pytest.approx((-0.5 if was_clipped else 0.5) * privacy.bit_per_device, rel=1e-6)
     assert l2_norm(vector) < privacy.report_norm
+
+
+def test_what_an_owner_asks_for_is_in_the_wishes(signing_key):
+    promise = PrivacyPromise(max_epsilon=4.0, delta=1e-6)
+    asked = {"require_secure_aggregation": True, "require_device_noise": True, "weakest_promise": promise}
+    enrolment = Enrolment(service_url="https://s", population="tests", public_key=signing_key.public_key(), **asked)
+    assert enrolment.wishes == Wishes(**asked)
