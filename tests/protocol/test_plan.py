@@ -173,6 +173,11 @@ def test_devices_agree_on_a_share_that_every_group_lives_by():
         ({}, {"min_members": 2, "max_members": 30, "adversary_fraction": 0.45, "dropout_fraction": 0.49}, "honest"),
         ({}, None, "secure_aggregation must be there"),
         ({"noise_by": "nobody"}, {}, "Invalid enum value"),
+        (
+            {"noise_multiplier": 1.0, "count_noise": 5.0},
+            {},
+            "noise_by must be service for adaptive clipping, got devices",
+        ),
     ],
 )
 def test_noise_that_devices_cannot_make_is_refused(privacy, secure, told):
@@ -233,10 +238,3 @@ def test_what_a_device_reports_is_its_clipped_update_and_a_bit_if_the_plan_count
     assert PLAN.privacy.bit_per_device == 0
     report = adaptive().privacy.report(clipped)
     assert report[-1] == pytest.approx(-adaptive().privacy.bit_per_device / 2, rel=1e-6)
-
-
-def test_what_devices_add_noise_to_has_no_count():
-    text = json.loads(encode_plan(BY_DEVICES))
-    text["privacy"] |= {"noise_multiplier": 1.0, "count_noise": 5.0}
-    with pytest.raises(MalformedMessage, match="noise_by must be service for adaptive clipping, got devices"):
-        decode_plan(json.dumps(text).encode())
