@@ -41,7 +41,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
         "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
-        "rehearse": Entry("evaluation.rehearsal.cli:rehearse", "Codec, attackers, new words: rounds in one process.", "workstation"),
+        "rehearse": Entry(
+            "evaluation.rehearsal.cli:rehearse", "Codec, attackers, new words: rounds in one process.", "workstation"
+        ),
         "audit": Entry("evaluation.audit.cli:audit", "What attacks find, beside what is promised.", "workstation"),
     },
 }
