@@ -1,7 +1,7 @@
-"""Predictors behind one protocol, so that all answer the same questions."""
+"""Predictors behind one protocol, so that all answer the same questions; and suggesters, which answer fewer."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from protocol.weights import Weights
 from tokenizer.vocabulary import Vocabulary
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Anything that can say which word comes next."""
 
@@ -24,6 +25,28 @@ class Predictor(Protocol):
           of the token after `message[: i + 1]`, computed from these alone. -inf is allowed, NaN is not.
 
         """
+        ...
+
+
+@runtime_checkable
+class Suggester(Protocol):
+    """Anything that shows a few words and no more: no scores, no probabilities. Asked key by key, so slower."""
+
+    def suggest(self, before: str, prefix: str) -> Sequence[str]:
+        """What is shown before the next key is struck.
+
+        Args:
+          before: the message so far, as typed; it is empty or ends in a space.
+          prefix: the letters typed of the current word; empty between words.
+
+        Returns:
+          At most three words, best first, as they would be shown; capitals do not count.
+
+        """
+        ...
+
+    def learn(self, message: str) -> None:
+        """Takes note of a message that was sent; may do nothing. Never called where one suggester serves all people."""
         ...
 
 
