@@ -123,7 +123,7 @@ def _count(
 
 
 def _left_neighbours(grams: _Counted, longer: _Counted) -> IntArray:
-    """How many different tokens come before each n-gram; at the start of a message, where none can, how often it came."""
+    """How many different tokens come before each n-gram; of one that begins a message, how often it came."""
     different = np.bincount(grams.entry_at[longer.sample], minlength=len(grams.entries))
     at_start = grams.entry_at[(grams.entry_at >= 0) & (longer.entry_at < 0)]
     return different + np.bincount(at_start, minlength=len(grams.entries))

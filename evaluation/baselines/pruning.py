@@ -21,7 +21,9 @@ from evaluation.baselines.ngram import Level, NgramModel, Probabilities
 
 _LEAST = 1e-12
 """Rounding may leave nothing, or less, where a context lists nearly every word."""
-_SEARCH_STEPS = 10
+_MAX_ATTEMPTS = 10
+_NEAR, _AIM = 0.995, 0.998
+"""Shares of the bound: what is near enough, and what the next attempt aims at."""
 
 
 def costs(estimate: Estimate) -> tuple[Probabilities, ...]:
@@ -48,7 +50,8 @@ def _costs(model: NgramModel, order: int, context_shares: Probabilities) -> Prob
     log_backoff = np.log(spare / spare_below)
     log_adapted = np.log((spare + listed) / (spare_below + backed_off))
     change = listed * (log_backed_off + log_adapted - log_listed) + (log_adapted - log_backoff) * spare
-    return -context_shares[level.owners] * change
+    cost: Probabilities = -context_shares[level.owners] * change
+    return cost
 
 
 def _backed_off(model: NgramModel, level: Level, order: int) -> Probabilities:
@@ -101,23 +104,25 @@ def prune_to_size(
     cost = costs(estimate)
     falling = np.sort(np.concatenate(cost))[::-1]
     best, fits, too_many = _keep(estimate.model, [one > np.inf for one in cost]), 0, len(falling) + 1
-    if size_of(best) > max_bytes:
-        raise ValueError(f"max_bytes must hold the single words, {size_of(best)} bytes, got {max_bytes}")
-    guess = len(falling)
-    for _ in range(_SEARCH_STEPS):
+    words_bytes = size_of(best)
+    if words_bytes > max_bytes:
+        raise ValueError(f"max_bytes must hold the single words, {words_bytes} bytes, got {max_bytes}")
+    guess = max_bytes  # a byte an n-gram; then as many as the last attempt's bytes say
+    for _ in range(_MAX_ATTEMPTS):
+        guess = min(max(guess, fits + 1), too_many - 1)
+        if guess <= fits:
+            break
         threshold = falling[guess] if guess < len(falling) else -np.inf
         pruned = _keep(estimate.model, [one > threshold for one in cost])
         size = size_of(pruned)
         on_progress(f"{pruned.num_entries} n-grams take {size} of {max_bytes} bytes")
-        if size <= max_bytes:
-            best, fits = pruned, guess
-        else:
+        if size > max_bytes:
             too_many = guess
-        # Bytes grow about as n-grams do, so a first guess by proportion saves attempts; bisection makes sure.
-        middle = (fits + too_many) // 2
-        guess = min(max(fits + 1, int(guess * max_bytes / size)), too_many - 1) if size > 2 * max_bytes else middle
-        if guess in (fits, too_many):
-            break
+        else:
+            best, fits = pruned, guess
+            if size >= _NEAR * max_bytes:
+                break
+        guess = int(guess * (_AIM * max_bytes - words_bytes) / max(1, size - words_bytes))
     return best
 
 

@@ -97,7 +97,8 @@ def test_a_model_is_pruned_to_its_size_and_little_below(share: float) -> None:
 
 
 def test_what_fits_is_kept_whole() -> None:
-    assert prune_to_size(WHOLE, lambda _: 10, 10).num_entries == WHOLE.model.num_entries
+    size = WHOLE.model.num_entries
+    assert prune_to_size(WHOLE, lambda model: model.num_entries, size).num_entries == size
 
 
 def test_a_bound_that_not_even_words_fit_is_refused() -> None:

@@ -60,5 +60,5 @@ def test_the_ngram_knows_what_follows(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownBaseline, match="one of unigram, ngram, .*, got parrot"):
+    with pytest.raises(UnknownBaseline, match=r"one of unigram, ngram, .*, got parrot"):
         train_baseline("parrot", TEXTS, VOCABULARY, tmp_path)
