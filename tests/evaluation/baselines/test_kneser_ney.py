@@ -23,7 +23,7 @@ def test_probabilities_are_those_of_the_formulas(order: int, targets: range, num
             np.testing.assert_allclose(np.exp(row[list(targets)]), expected, rtol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(texts, texts)
 def test_probabilities_of_words_sum_to_one(messages: list[list[int]], asked: list[list[int]]) -> None:
     model = estimate(messages, SOME_WORDS, VOCABULARY_SIZE, 4).model

@@ -9,7 +9,7 @@ from evaluation.baselines.ngram import ABSENT, NgramPredictor, flatten
 MODEL = estimate(make_text(60, 5), SOME_WORDS, VOCABULARY_SIZE, 4).model
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(texts)
 def test_scores_do_not_depend_on_the_batch(messages: list[list[int]]) -> None:
     together = list(NgramPredictor(MODEL).score(messages))

@@ -18,7 +18,7 @@ def assert_same_ngrams(one: NgramModel, other: NgramModel) -> None:
             np.testing.assert_array_equal(getattr(mine, column), getattr(theirs, column))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(texts)
 def test_what_is_packed_comes_back_exactly(messages: list[list[int]]) -> None:
     whole = estimate(messages, SOME_WORDS, VOCABULARY_SIZE, 4)

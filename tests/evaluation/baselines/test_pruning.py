@@ -24,7 +24,7 @@ def entropy(model: NgramModel) -> float:
     return total / num_words
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(texts, texts)
 def test_pruned_probabilities_sum_to_one(messages: list[list[int]], asked: list[list[int]]) -> None:
     whole = estimate(messages, SOME_WORDS, VOCABULARY_SIZE, 4)
