@@ -29,7 +29,7 @@ BASELINES: Mapping[str, str] = {
 ORDER = 5
 SMALL_BYTES = 1_410_000
 """What `keychorus model export-prediction-model` makes of the full network, rounded down to 10 KB."""
-SMALL_VALUES = 64
+SMALL_VALUES = 256
 """Different logarithms a level in the small model. Fewer leave room for more n-grams, but tie those that matter."""
 
 _Tell = Callable[[str], None]
