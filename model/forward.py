@@ -155,7 +155,7 @@ def unroll(weights: TensorMap, tokens: Tensor, embedded: Tensor, state: State, *
 
     """
     inputs = tf.matmul(embedded, kernel(weights, "input_kernel")) + weights["gate_bias"]  # [1, rows, 3 * units]
-    carried = tf.cast(tf.expand_dims(tokens, 2) != START_ID, inputs.dtype)  # [1, rows, 1]
+    carried = tf.cast(tf.not_equal(tf.expand_dims(tokens, 2), START_ID), inputs.dtype)  # [1, rows, 1]
     steps = []
     for input_part, kept in zip(tf.split(inputs, length, axis=1), tf.split(carried, length, axis=1), strict=True):
         step, state = one_step(weights, input_part, kept, state)

@@ -22,3 +22,4 @@ lock service
 lock workstation
 lock simulation --overrides overrides.txt
 lock flower
+lock oracles

@@ -1,12 +1,10 @@
 """Predictors by what the command line calls them: what each is, what its answers depend on, how it is opened."""
 
 import hashlib
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from device_runtime.releases.release import (
     MANIFEST_FILE,
@@ -16,7 +14,8 @@ from device_runtime.releases.release import (
     open_release,
     read_public_key,
 )
-from evaluation.predictors import NetworkPredictor, Personal, Predictor, Suggester, UnigramPredictor
+from evaluation.baselines.registry import BASELINES, BaselineAbsent, train_baseline
+from evaluation.predictors import NetworkPredictor, Personal, Predictor, Suggester
 from model.network import FULL, SMALL
 from protocol.errors import ProtocolError, WrongContent
 from protocol.weights import Weights, decode_checkpoint
@@ -29,7 +28,6 @@ PERSONALISED = "personalised:"
 UNIGRAM = "unigram"
 MOST_WORDS = 10_000
 """Ids of a vocabulary that is made here."""
-_REGISTRY = "evaluation.baselines.registry"
 
 
 class UnknownPredictor(Exception):
@@ -98,7 +96,7 @@ def parse_contestant(specification: str) -> Contestant:
 
 
 def _kind_of(source: str) -> tuple[Kind, str]:
-    if source in baselines():
+    if source in BASELINES:
         return Kind.BASELINE, source
     path = source.removeprefix(PERSONALISED)
     if (Path(path) / MANIFEST_FILE).is_file():
@@ -106,7 +104,7 @@ def _kind_of(source: str) -> tuple[Kind, str]:
     if path == source and path.endswith(".safetensors") and Path(path).is_file():
         return Kind.WEIGHTS, path
     raise UnknownPredictor(
-        f"a predictor must be one of {', '.join(baselines())}, a release's folder, {PERSONALISED}FOLDER "
+        f"a predictor must be one of {', '.join(BASELINES)}, a release's folder, {PERSONALISED}FOLDER "
         f"or a file .safetensors, got {source}"
     )
 
@@ -116,23 +114,6 @@ def _short(source: str) -> str:
     prefix = PERSONALISED if source.startswith(PERSONALISED) else ""
     path = Path(source.removeprefix(PERSONALISED))
     return prefix + (path.parent.name if path.name in {"release", "weights.safetensors"} else path.name)
-
-
-def baselines() -> Mapping[str, str]:
-    """What is said of each baseline, by name."""
-    own = {UNIGRAM: "the most frequent words, whatever came before"}
-    try:
-        registered: Mapping[str, str] = _registry().BASELINES
-    except ModuleNotFoundError as error:
-        if error.name is None or not _REGISTRY.startswith(error.name):
-            raise  # a package that the registry needs
-        return own
-    return own | dict(registered)
-
-
-def _registry() -> Any:
-    """The other baselines; loaded when asked for, since some come with libraries of their own."""
-    return importlib.import_module(_REGISTRY)
 
 
 def identity(contestant: Contestant, ground: Ground) -> bytes:
@@ -187,16 +168,10 @@ def read_release(folder: Path) -> Release:
 
 def _open_baseline(name: str, ground: Ground, on_progress: Callable[[str], None]) -> Answerer:
     vocabulary = Vocabulary(ground.vocabulary)
-    if name == UNIGRAM:
-        return UnigramPredictor(vocabulary, count_words(ground.training))
-    registry = _registry()
     try:
-        trained: Predictor | Suggester = registry.train_baseline(
-            name, ground.training, vocabulary, ground.folder, on_progress
-        )
-    except registry.BaselineAbsent as error:
+        return train_baseline(name, ground.training, vocabulary, ground.folder, on_progress)
+    except BaselineAbsent as error:
         raise AbsentPredictor(str(error)) from None
-    return trained
 
 
 def _read_weights(path: Path, vocabulary: Vocabulary) -> Weights:

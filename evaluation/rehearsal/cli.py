@@ -118,7 +118,13 @@ def poisoning(ways: tuple[str, ...], **choices: Any) -> None:
     show_default=True,
     help="Of all levels together; may be given again.",
 )
-@click.option("--delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1e-6, show_default=True)
+@click.option(
+    "--delta",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=1e-6,
+    show_default=True,
+    help="At which epsilon is told.",
+)
 @click.option(
     "--population",
     "populations",

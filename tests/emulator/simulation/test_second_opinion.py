@@ -36,7 +36,7 @@ from tokenizer.vocabulary import Vocabulary
 
 NUM_DEVICES = 6
 START = 1_700_000_000.0
-CLIP = 1.0
+CLIP = 0.7
 TRAINING = TrainingParameters(batch_size=4, sequence_length=12, local_epochs=1, learning_rate=0.8, max_words=160)
 """So few words that the busiest devices' logs are cut."""
 OPTIMIZERS = {"english": ServerAverage(learning_rate=0.9), "heavy": ServerMomentum(), "adaptive": ServerAdam()}

@@ -1,25 +1,22 @@
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
-from unittest.mock import Mock
 
 import pytest
 
 from device_runtime.releases.release import PUBLIC_KEY_FILE
+from evaluation.baselines.registry import BaselineAbsent, train_baseline
 from evaluation.evaluate.contestants import (
     AbsentPredictor,
     Contestant,
     Ground,
     Kind,
     UnknownPredictor,
-    baselines,
     choose_vocabulary,
     identity,
     open_contestant,
     parse_contestant,
 )
-from evaluation.predictors import NetworkPredictor, UnigramPredictor
+from evaluation.predictors import NetworkPredictor, Predictor, Suggester, UnigramPredictor
 from evaluation.releases import PersonalisedRelease, ReleasePredictor
 from model.network import SMALL, NetworkShape, initial_weights
 from protocol.weights import encode_checkpoint
@@ -42,33 +39,29 @@ class Parrot:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A registry of two baselines, one of which is absent."""
-
-    class BaselineAbsent(Exception):
-        pass
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry of three baselines, one of which is absent."""
 
     def train(
         name: str, texts: Iterable[str], vocabulary: Vocabulary, folder: Path, on_progress: Callable[[str], None]
-    ) -> Parrot:
+    ) -> Predictor | Suggester:
         if name == "presage":
             raise BaselineAbsent("presage is not installed: apt install presage")
-        on_progress("parrot: training")
-        return Parrot(list(texts)[-1])
+        if name == "parrot":
+            on_progress("parrot: training")
+            return Parrot(list(texts)[-1])
+        return train_baseline(name, texts, vocabulary, folder, on_progress)
 
-    module = ModuleType("evaluation.baselines.registry")
-    module.__dict__.update(
-        BASELINES={"parrot": "the last text", "presage": "Presage"}, BaselineAbsent=BaselineAbsent, train_baseline=train
-    )
-    monkeypatch.setitem(sys.modules, "evaluation.baselines.registry", module)
-    return module
+    known = {"unigram": "the word list", "parrot": "the last text", "presage": "Presage"}
+    monkeypatch.setattr("evaluation.evaluate.contestants.BASELINES", known)
+    monkeypatch.setattr("evaluation.evaluate.contestants.train_baseline", train)
 
 
 def ground(tmp_path: Path, training: tuple[str, ...] = TEXTS, vocabulary: bytes | None = None) -> Ground:
     return Ground(vocabulary=vocabulary or choose_vocabulary(None, (), TEXTS).model, training=training, folder=tmp_path)
 
 
-def test_specifications_are_told_apart(registry: ModuleType, release_folder: Path, tmp_path: Path) -> None:
+def test_specifications_are_told_apart(registry: None, release_folder: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights-0001.safetensors"
     weights.write_bytes(b"")
     assert parse_contestant("unigram") == Contestant(name="unigram", kind=Kind.BASELINE, source="unigram")
@@ -84,24 +77,12 @@ def test_specifications_are_told_apart(registry: ModuleType, release_folder: Pat
 @pytest.mark.parametrize(
     "wrong", ["", "nonsense", "personalised:unigram", "absent.safetensors", "bird=", "personalised:"]
 )
-def test_what_is_none_of_them_is_refused(registry: ModuleType, wrong: str) -> None:
+def test_what_is_none_of_them_is_refused(registry: None, wrong: str) -> None:
     with pytest.raises(UnknownPredictor, match="must be one of unigram, parrot, presage, a release's folder"):
         parse_contestant(wrong)
 
 
-def test_without_the_other_baselines_there_is_the_word_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "evaluation.baselines.registry", None)
-    assert list(baselines()) == ["unigram"]
-
-
-def test_a_package_that_baselines_need_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = ModuleNotFoundError("No module named 'kenlm'", name="kenlm")
-    monkeypatch.setattr("evaluation.evaluate.contestants._registry", Mock(side_effect=missing))
-    with pytest.raises(ModuleNotFoundError, match="kenlm"):
-        baselines()
-
-
-def test_each_is_opened_as_what_it_is(registry: ModuleType, release_folder: Path, tmp_path: Path) -> None:
+def test_each_is_opened_as_what_it_is(registry: None, release_folder: Path, tmp_path: Path) -> None:
     shared = ground(tmp_path, vocabulary=(release_folder / "vocabulary.model").read_bytes())
     told: list[str] = []
     parrot = open_contestant(parse_contestant("parrot"), shared, told.append)
@@ -117,7 +98,7 @@ def test_each_is_opened_as_what_it_is(registry: ModuleType, release_folder: Path
     assert isinstance(open_contestant(parse_contestant(str(weights)), shared), NetworkPredictor)
 
 
-def test_what_cannot_be_opened_says_why(registry: ModuleType, release_folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_opened_says_why(registry: None, release_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(AbsentPredictor, match=r"^presage is not installed: apt install presage$"):
         open_contestant(parse_contestant("presage"), ground(tmp_path))
     with pytest.raises(UnknownPredictor, match="must have the vocabulary of the evaluation"):

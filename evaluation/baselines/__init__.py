@@ -1,0 +1,1 @@
+"""What people could use instead: n-gram models, Presage, Onboard."""
