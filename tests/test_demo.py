@@ -15,7 +15,7 @@ from device_runtime.releases.release import open_release, read_public_key
 KEYCHORUS = Path(sys.executable).with_name("keychorus")
 ROUNDS = 8
 
-pytestmark = pytest.mark.timeout(600)  # a minute or two, unless the machine has other work
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # a minute or two, unless the machine has other work
 
 
 @pytest.fixture(scope="module")

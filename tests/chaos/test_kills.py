@@ -19,7 +19,7 @@ def run(folder: Path, server: PostgresServer | None, *, kills: int, seed: int) -
     run_chaos(site, Chaos(site, Crowd(site, seed), seed), kills)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_what_was_acknowledged_is_counted_once(kind: str, tmp_path: Path) -> None:
     with database(kind) as server:
         run(tmp_path, server, kills=5, seed=chosen_seed(56))

@@ -45,6 +45,8 @@ from protocol.weights import decode_checkpoint
 from tokenizer.training import count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.slow  # a service and devices that live through hours
+
 POPULATION = "english"
 NUM_DEVICES, GOAL = 7, 6
 START = 1_700_000_000.0

@@ -41,6 +41,8 @@ from protocol.weights import flatten
 from tokenizer.training import count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.slow  # a service and devices that live through hours
+
 POPULATION = "english"
 NUM_DEVICES, LEAST = 8, 5
 START = 1_700_000_000.0

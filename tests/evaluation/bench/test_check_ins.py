@@ -9,6 +9,8 @@ from rich.console import Console
 from evaluation.bench.check_ins import Setting, print_latencies, run
 from evaluation.cli import bench
 
+pytestmark = pytest.mark.slow  # starts the processes that it times
+
 
 @pytest.mark.parametrize(("report_goal", "is_gathered"), [(400, True), (300, False)])
 def test_first_calls_follow_the_steered_pace(report_goal: int, is_gathered: bool) -> None:

@@ -14,6 +14,8 @@ from model.network import NetworkShape
 from protocol.update import decode_update
 from protocol.weights import flatten, unflatten
 
+pytestmark = pytest.mark.slow  # starts the processes that it times
+
 SHAPE = NetworkShape(vocabulary_size=50, embedding_size=4, num_units=6)
 SETTING = Setting(shape=SHAPE, reports=6, connections=3, workers=1)
 

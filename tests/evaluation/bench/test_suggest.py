@@ -8,6 +8,8 @@ from rich.console import Console
 from evaluation.bench.suggest import NAME, Prepared, Setting, Typist, prepare, run, typists
 from model.network import NetworkShape
 
+pytestmark = pytest.mark.slow  # starts the processes that it times
+
 SHAPE = NetworkShape(vocabulary_size=300, embedding_size=8, num_units=12)
 
 

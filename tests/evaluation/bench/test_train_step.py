@@ -7,6 +7,8 @@ from evaluation.bench import train_step
 from evaluation.bench.train_step import OnDevice, Setting, in_tensorflow
 from model.network import NetworkShape
 
+pytestmark = pytest.mark.slow  # starts the processes that it times
+
 SETTING = Setting(
     shape=NetworkShape(vocabulary_size=50, embedding_size=6, num_units=8),
     batch_size=3,
