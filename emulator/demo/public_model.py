@@ -14,7 +14,7 @@ from tokenizer.examples import Examples, make_examples
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
-BATCH_SIZE = 16
+BATCH_SIZE = 10
 SEQUENCE_LENGTH = 24
 
 

@@ -88,7 +88,7 @@ def full_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool 
         rounds=rounds,
         parameters=_round_parameters(minimum_reports=15),
         plan_training=TrainingParameters(
-            batch_size=6, sequence_length=16, local_epochs=1, learning_rate=0.75, max_words=3_000
+            batch_size=4, sequence_length=16, local_epochs=1, learning_rate=0.5, max_words=3_000
         ),
         plan_privacy=PrivacyParameters(
             l2_clip_norm=2.0, noise_multiplier=noise_multiplier, report_goal=20, minimum_separation_s=1 * HOUR_S
@@ -112,7 +112,7 @@ def quick_demo(*, rounds: int, noise_multiplier: float, secure_aggregation: bool
         rounds=rounds,
         parameters=_round_parameters(minimum_reports=8),
         plan_training=TrainingParameters(
-            batch_size=8, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000
+            batch_size=5, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000
         ),
         plan_privacy=PrivacyParameters(
             l2_clip_norm=1.0, noise_multiplier=noise_multiplier, report_goal=10, minimum_separation_s=1 * HOUR_S

@@ -15,7 +15,7 @@ from tokenizer.text import tokenize
 from tokenizer.training import blend_counts, count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
-PRETRAINING_BATCH = 32
+PRETRAINING_BATCH = 20
 PUBLIC_SHARE = 0.5
 
 

@@ -91,11 +91,11 @@ class RehearsalSettings:
 
 def full_size(**changes: Any) -> RehearsalSettings:
     """Network, text and plan of `keychorus demo`."""
-    training = TrainingParameters(batch_size=8, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=3_000)
+    training = TrainingParameters(batch_size=4, sequence_length=16, local_epochs=1, learning_rate=0.5, max_words=3_000)
     return RehearsalSettings(shape=FULL, max_messages=200, training=training, l2_clip_norm=2.0, **changes)
 
 
 def small_size(**changes: Any) -> RehearsalSettings:
     """A tiny network and the plan of `keychorus demo --quick`, on all people."""
-    training = TrainingParameters(batch_size=8, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000)
+    training = TrainingParameters(batch_size=5, sequence_length=12, local_epochs=1, learning_rate=1.0, max_words=1_000)
     return RehearsalSettings(shape=SMALL, max_messages=60, training=training, l2_clip_norm=1.0, **changes)
