@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from device_runtime.storage.files import write_atomically
 from emulator.simulation.settings import RunSettings
 from evaluation.metrics import Accuracy
 
@@ -86,6 +87,4 @@ def _path(folder: Path, key: str) -> Path:
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    write_atomically(path, content, durable=False)

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from device_runtime.storage.files import write_atomically
 from evaluation.audit.membership import MembershipArm
 from evaluation.audit.reconstruction import Reconstruction
 from evaluation.audit.secret_sharer import SecretSharerArm
@@ -69,7 +70,5 @@ class Kept:
         except (FileNotFoundError, msgspec.DecodeError):  # an earlier format: it runs again
             part = run()
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(part))
-        partial.replace(path)  # whole or not at all
+        write_atomically(path, msgspec.json.encode(part), durable=False)
         return part

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile
@@ -14,6 +15,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
+from device_runtime.storage.files import write_atomically
 from evaluation.answers import Answers
 from evaluation.evaluate.asking import ask, time_keystrokes
 from evaluation.evaluate.contestants import Answerer, Contestant, Ground, Kind, identity, open_contestant
@@ -122,10 +124,9 @@ class Kept:
     def keep(self, key: str, answers: Answers) -> None:
         """Keeps answers, whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f"{key}.partial"
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, **asdict(answers))
-        partial.replace(self._folder / f"{key}.npz")
+        stream = BytesIO()
+        np.savez_compressed(stream, **asdict(answers))
+        write_atomically(self._folder / f"{key}.npz", stream.getvalue(), durable=False)
 
     def times(self, key: str, measure: Callable[[], list[float]]) -> list[float]:
         """Times that were kept under `key`, or what `measure` takes now."""

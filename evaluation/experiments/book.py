@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
+from device_runtime.storage.files import write_atomically
 from evaluation.experiments.settings import Central, Federated, TextSettings, Training
 from evaluation.metrics import Accuracy
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
@@ -122,9 +123,7 @@ class Book:
         """Keeps what came out, weights first."""
         folder = self.folder / entry.name
         (folder / _WEIGHTS).write_bytes(encode_checkpoint(weights))
-        partial = folder / f"{_ENTRY}.partial"
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
-        partial.replace(folder / _ENTRY)
+        write_atomically(folder / _ENTRY, msgspec.json.format(msgspec.json.encode(entry), indent=2))
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
 
     def entries(self) -> Iterator[Entry]:

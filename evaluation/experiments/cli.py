@@ -44,20 +44,22 @@ def experiment() -> None:
 
 @experiment.command()
 @_folder_option
-@click.option("--population", type=_FILE, help="JSON lines of people who train.  [default: chitchat-dataset]")
+@click.option("--population", default="chitchat", show_default=True,
+              help="Corpus of people who train: chitchat, or a file of JSON lines.")  # fmt: skip
 @click.option("--public", type=_FILE, multiple=True, help="JSON lines of public text; may be given again.")
 @click.option("--size", type=click.Choice(["full", "small"]), default="full", show_default=True, help="Network.")
 @click.option("--min-messages", type=click.IntRange(2), default=20, show_default=True, help="Of a person.")
+@click.option("--max-messages", type=click.IntRange(0), default=200, show_default=True, help="Of a person; 0: all.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of who is held out.")
-def begin(*, folder: Path, population: Path | None, public: tuple[Path, ...], **choices: Any) -> None:
+def begin(*, folder: Path, population: str, public: tuple[Path, ...], **choices: Any) -> None:
     """Fix the text of a folder of experiments, and train their vocabulary."""
-    from evaluation.corpus import CorpusError
+    from evaluation.corpus import CHITCHAT, CorpusError
     from evaluation.experiments.book import Book, BookError
     from evaluation.experiments.settings import TextSettings
     from evaluation.experiments.texts import make_vocabulary, read_texts
 
     text = TextSettings(
-        population=None if population is None else str(population.resolve()),
+        population=population if population == CHITCHAT else str(Path(population).resolve()),
         public=tuple(str(path.resolve()) for path in public),
         **choices,
     )

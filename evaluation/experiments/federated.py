@@ -5,7 +5,7 @@ affordable. Secure aggregation changes nothing of a sum but its rounding (`keych
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,11 +18,11 @@ from aggregation_service.privacy.grid_noise import finest_grid
 from aggregation_service.privacy.mechanisms.streams import NoiseStream
 from aggregation_service.rounds.accumulator import SumArray
 from aggregation_service.rounds.optimizer import Step, decode_state, encode_state
+from device_runtime.storage.files import write_atomically
 from evaluation.experiments.book import CurvePoint
 from evaluation.experiments.settings import Federated, Noise
 from evaluation.rehearsal.local_training import Job, Trainers
-from evaluation.rehearsal.people import draw_seed
-from evaluation.split import position
+from evaluation.rehearsal.people import cohorts_in_turn, draw_seed
 from model.averaging import tail_average
 from model.network import NetworkShape
 from protocol.clipping import clip_to_norm
@@ -130,31 +130,15 @@ def run_rounds(
         server.resume(state.read_bytes())
     for _ in range(server.rounds):
         on_round()
-    cohorts = draw_cohorts(sorted(people), training.cohort, training.seed)
+    cohorts = cohorts_in_turn(sorted(people), training.cohort, training.seed)
     for cohort in islice(cohorts, server.rounds, training.rounds):
         server.close(_sum(server, cohort, people, trainers))
         if server.rounds % curve_every == 0:
             server.curve.append(CurvePoint(round=server.rounds, top1=curve_top1(server.candidate())))
         if server.rounds % KEEP_EVERY == 0 or server.rounds == training.rounds:
-            _write(state, server.to_bytes())
+            write_atomically(state, server.to_bytes())
         on_round()
     return server.candidate()
-
-
-def draw_cohorts(devices: Sequence[str], cohort: int, seed: int) -> Iterator[list[str]]:
-    """One cohort after the other, without end: nobody comes again before all others had a turn, but for a last few.
-
-    Raises:
-      ValueError: there are fewer devices than a cohort has.
-
-    """
-    if len(devices) < cohort:
-        raise ValueError(f"cohort must be at most the {len(devices)} people who train, got {cohort}")
-    turn = 0
-    while True:
-        order = sorted(devices, key=partial(position, seed=draw_seed(seed, "turn", turn)))
-        yield from (order[first : first + cohort] for first in range(0, len(order) - cohort + 1, cohort))
-        turn += 1
 
 
 def _sum(server: Server, cohort: Sequence[str], people: Mapping[str, Sequence[str]], trainers: Trainers) -> SumArray:
@@ -179,9 +163,3 @@ def _with_noise(total: SumArray, training: Federated, stream: NoiseStream) -> Su
         raise ValueError("noise must be set where there is a stream, got None")
     grid = finest_grid(noise.noise_multiplier * training.l2_clip_norm * training.cohort / noise.cohort)
     return grid.from_grid(grid.to_grid(total) + stream.next(partial(grid.draw, total.size, os.urandom)))
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial_path = path.with_suffix(".partial")
-    partial_path.write_bytes(content)
-    partial_path.replace(path)

@@ -18,20 +18,22 @@ class TextSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Which text, and who reads it; shared by all experiments of a folder.
 
     Attributes:
-      population: JSON lines of the people who train and of those who are held out; None for `chitchat-dataset`.
+      population: corpus of the people who train and of those who are held out, see `evaluation.corpus.load_corpus`.
       public: JSON lines of text that is nobody's secret, for the first weights.
       size: of the network, `full` or `small`.
       min_messages: people with fewer are left out.
+      max_messages: of a person, the earliest; 0 for all.
       held_out_share: expected share of people who never train.
       test_share: of each other person's messages, the last ones, which are never trained on either.
       seed: of the split.
 
     """
 
-    population: str | None
+    population: str
     public: tuple[str, ...]
     size: Literal["full", "small"] = "full"
     min_messages: Annotated[int, msgspec.Meta(ge=2)] = 20
+    max_messages: Annotated[int, msgspec.Meta(ge=0)] = 200
     held_out_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
     test_share: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1

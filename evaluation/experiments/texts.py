@@ -1,15 +1,16 @@
 """The text of a folder's experiments: who trains, who is held out, and the vocabulary that all share."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evaluation.corpus import Message, clean, load_chitchat, load_jsonl
+from evaluation.corpus import Message, clean, load_corpus, load_jsonl
 from evaluation.experiments.settings import TextSettings
 from evaluation.split import split_by_time, split_senders
 from tokenizer.training import count_words, train_vocabulary
 from tokenizer.vocabulary import Vocabulary
+
+_NO_CAP = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +70,9 @@ def make_vocabulary(texts: Texts, size: int) -> Vocabulary:
 
 
 def _people(settings: TextSettings) -> dict[str, list[Message]]:
-    if settings.population is None:
-        return clean(load_chitchat(), min_per_user=settings.min_messages).messages
-    by_user: dict[str, list[Message]] = defaultdict(list)
-    for message in sorted(load_jsonl(Path(settings.population))):
-        by_user[message.user].append(message)
-    return {user: messages for user, messages in by_user.items() if len(messages) >= settings.min_messages}
+    """The same people and messages as `keychorus evaluate` has with the same options."""
+    most = settings.max_messages or _NO_CAP
+    return clean(load_corpus(settings.population), max_per_user=most, min_per_user=settings.min_messages).messages
 
 
 def _texts(messages: Iterable[Message]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from device_runtime.storage.files import write_atomically
 from evaluation.rehearsal.people import People
 from evaluation.rehearsal.settings import RehearsalSettings
 from protocol.weights import Weights, decode_checkpoint, encode_checkpoint
@@ -93,7 +94,7 @@ def first_weights(
     kept = folder / f"pretrained-{key.hexdigest()[:16]}.safetensors"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write(kept, encode_checkpoint(_pretrain(settings, donors, vocabulary, on_step)))
+        write_atomically(kept, encode_checkpoint(_pretrain(settings, donors, vocabulary, on_step)), durable=False)
     return decode_checkpoint(kept.read_bytes(), settings.shape.tensors)
 
 
@@ -113,10 +114,3 @@ def _pretrain(
         seed=settings.seed,
         on_step=lambda _: on_step(),
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: an interrupted run must not leave half a file to be read."""
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(content)
-    partial.replace(path)

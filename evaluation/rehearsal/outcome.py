@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from device_runtime.storage.files import write_atomically
 from evaluation.metrics import Accuracy, UserCounts, pool
 from evaluation.report_schema import Count, Share
 
@@ -191,9 +192,7 @@ class Kept:
     def keep(self, key: str, arm: ArmOutcome) -> None:
         """Keeps an arm, whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._path(key).with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(arm))
-        partial.replace(self._path(key))
+        write_atomically(self._path(key), msgspec.json.encode(arm), durable=False)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"arm-{key}.json"

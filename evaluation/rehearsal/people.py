@@ -1,8 +1,9 @@
 """Who takes part in a rehearsal, in which round, and who attacks: all by seeded hashes."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 from evaluation.corpus import Message, clean
 from evaluation.rehearsal.settings import RehearsalSettings
@@ -40,22 +41,30 @@ def gather_people(messages: Iterable[Message], settings: RehearsalSettings) -> P
 
 
 def draw_cohorts(devices: Sequence[str], settings: RehearsalSettings) -> list[list[str]]:
-    """The cohort of each round: nobody comes again before all others had a turn, as far as cohorts are full.
+    """The cohort of each round of a rehearsal; see `cohorts_in_turn`.
 
     Raises:
       ValueError: there are fewer devices than a cohort has.
 
     """
-    if len(devices) < settings.cohort:
-        raise ValueError(f"there must be at least {settings.cohort} devices for a cohort, got {len(devices)}")
-    cohorts: list[list[str]] = []
+    return list(islice(cohorts_in_turn(devices, settings.cohort, settings.seed), settings.rounds))
+
+
+def cohorts_in_turn(devices: Sequence[str], cohort: int, seed: int) -> Iterator[list[str]]:
+    """One cohort after the other: nobody comes again before all others had a turn, as far as cohorts are full.
+
+    Raises:
+      ValueError: there are fewer devices than a cohort has.
+
+    """
+    if len(devices) < cohort:
+        raise ValueError(f"there must be at least {cohort} devices for a cohort, got {len(devices)}")
     waiting: list[str] = []
-    for number in range(settings.rounds):
-        if len(waiting) < settings.cohort:
-            waiting = _shuffled(devices, draw_seed(settings.seed, "turn", number))
-        cohorts.append(waiting[: settings.cohort])
-        waiting = waiting[settings.cohort :]
-    return cohorts
+    for number in count():
+        if len(waiting) < cohort:
+            waiting = _shuffled(devices, draw_seed(seed, "turn", number))
+        yield waiting[:cohort]
+        waiting = waiting[cohort:]
 
 
 def draw_attackers(devices: Iterable[str], settings: RehearsalSettings) -> frozenset[str]:

@@ -3,6 +3,9 @@ import pytest
 from evaluation.bench import measured_service
 from evaluation.bench.measured_service import WrongSum, measure_service, num_turns
 from evaluation.bench.secure_session import Members, NoSession, Setting
+from model.network import FULL
+from protocol.checkpoints import difference_bytes
+from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters, TrainingParameters, encode_plan
 from protocol.secure_aggregation.masked_input import masked_input_bytes
 
 SETTING = Setting(num_members=24, vector_length=3000, mode="semi_honest", dropping_out=0.1)
@@ -34,3 +37,16 @@ def test_a_service_that_ends_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pyt
     with pytest.raises(NoSession, match="must go on after"):
         measure_service(SETTING)
     assert "not a valid Confirmation" in capfd.readouterr().err
+
+
+def test_a_rounds_download_of_the_full_model_is_small() -> None:
+    """For a device that holds the base: the difference, the plan, and all that its group of 128 tells it."""
+    secure = SecureAggregationParameters(value_bits=12, min_members=32, max_members=128)
+    privacy = PrivacyParameters(l2_clip_norm=1, noise_multiplier=1, report_goal=100, minimum_separation_s=86_400)
+    training = TrainingParameters(
+        batch_size=16, sequence_length=12, local_epochs=1, learning_rate=0.5, max_words=10_000
+    )
+    plan = Plan(tensors=FULL.tensors, training=training, privacy=privacy, secure_aggregation=secure)
+    # What a member is told is keys and shares: as long for a short vector as for a long one.
+    group = measure_service(Setting(num_members=128, vector_length=1_000, value_bits=12, mode=secure.mode))
+    assert difference_bytes(FULL.num_weights) + len(encode_plan(plan)) + group.bytes_down <= 1_500_000

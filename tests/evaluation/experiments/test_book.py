@@ -8,7 +8,7 @@ from model.network import SMALL, initial_weights
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import Vocabulary
 
-TEXT = TextSettings(population=None, public=(), size="small")
+TEXT = TextSettings(population="chitchat", public=(), size="small")
 VOCABULARY = Vocabulary(train_vocabulary({f"w{chr(97 + n // 26)}{chr(97 + n % 26)}": 1.0 for n in range(400)}, 400))
 LATER = Accuracy(top1=0.1, top3=0.2, keystroke_savings=0.3, perplexity=200.0, num_targets=10, num_unknown=1)
 
@@ -39,7 +39,7 @@ def test_what_is_written_is_found(book):
 def test_a_book_is_about_one_text(book):
     assert Book.begin(book.folder, TEXT, VOCABULARY).text == TEXT
     with pytest.raises(BookError, match="other text"):
-        Book.begin(book.folder, TextSettings(population=None, public=(), size="small", seed=2), VOCABULARY)
+        Book.begin(book.folder, TextSettings(population="chitchat", public=(), size="small", seed=2), VOCABULARY)
 
 
 def test_an_unfinished_experiment_goes_on_with_the_same_settings_only(book):

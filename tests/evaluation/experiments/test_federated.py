@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from aggregation_service.privacy.mechanisms.parameters import BufferedToeplitz
 from aggregation_service.rounds.optimizer import ServerAverage, ServerMomentum
 from device_runtime.rounds.trainer import LocalUpdate
-from evaluation.experiments.federated import Server, draw_cohorts, run_rounds
+from evaluation.experiments.federated import Server, run_rounds
 from evaluation.experiments.settings import Federated, Noise
+from evaluation.rehearsal.people import cohorts_in_turn
 from model.network import NetworkShape, initial_weights
 from protocol.weights import flatten
 
@@ -55,14 +56,14 @@ def made(folder):
 @settings(deadline=None)
 @given(st.integers(1, 10), st.integers(0, 5))
 def test_everybody_has_a_turn_before_anybody_comes_again(cohort, seed):
-    turns = list(islice(draw_cohorts(sorted(PEOPLE), cohort, seed), 10 // cohort))
+    turns = list(islice(cohorts_in_turn(sorted(PEOPLE), cohort, seed), 10 // cohort))
     drawn = [user for turn in turns for user in turn]
     assert len(set(drawn)) == len(drawn) == 10 // cohort * cohort
 
 
 def test_a_cohort_needs_as_many_people():
-    with pytest.raises(ValueError, match="at most the 10 people"):
-        next(draw_cohorts(sorted(PEOPLE), 11, 1))
+    with pytest.raises(ValueError, match="at least 11 devices"):
+        next(cohorts_in_turn(sorted(PEOPLE), 11, 1))
 
 
 def test_rounds_go_on_where_they_were_interrupted(tmp_path):

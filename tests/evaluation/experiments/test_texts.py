@@ -9,9 +9,13 @@ from tokenizer.text import PUNCTUATION
 from tokenizer.vocabulary import NUM_SPECIAL
 
 
+def text_of(number: int) -> str:
+    return f"word{'abcdefgh'[number % 8]} said time{chr(97 + number)}"
+
+
 def write_corpus(path: Path, people: int, messages: int) -> str:
     rows = [
-        {"user": f"user{user}", "sent_at": float(1000 * user + number), "text": f"word{'abcdefgh'[number % 8]} said"}
+        {"user": f"user{user}", "sent_at": float(1000 * user + number), "text": text_of(number)}
         for user in range(people)
         for number in range(messages)
     ]
@@ -39,7 +43,7 @@ def test_people_are_split_and_nothing_is_lost(settings):
 def test_later_messages_are_the_last(settings):
     texts = read_texts(settings)
     for user in texts.later:
-        assert texts.later[user] == [f"word{'abcdefgh'[number % 8]} said" for number in range(20, 25)]
+        assert texts.later[user] == [text_of(number) for number in range(20, 25)]
 
 
 def test_who_wrote_little_is_left_out(settings, tmp_path):
@@ -52,5 +56,5 @@ def test_no_text_shows(settings):
 
 
 def test_the_vocabulary_has_the_words_that_are_trained_on(settings):
-    vocabulary = make_vocabulary(read_texts(settings), NUM_SPECIAL + len(PUNCTUATION) + 9)
+    vocabulary = make_vocabulary(read_texts(settings), NUM_SPECIAL + len(PUNCTUATION) + 29)
     assert {"said", "worda", "wordh"} < set(vocabulary.words)
