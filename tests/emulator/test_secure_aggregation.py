@@ -11,15 +11,17 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import pytest
 
 from aggregation_service import operations
 from aggregation_service.clock import set_file_clock
 from aggregation_service.config import load_config
+from aggregation_service.privacy.ledger import DistributedSumReleased
 from aggregation_service.rounds.optimizer import ServerAverage
 from aggregation_service.rounds.parameters import RoundParameters
-from aggregation_service.storage import rounds
+from aggregation_service.storage import books, rounds
 from aggregation_service.storage.database import Database
 from device_runtime.conditions import Conditions
 from device_runtime.environment import DeviceEnvironment, new_session
@@ -112,7 +114,7 @@ class Lived:
         manifest = decode_manifest(self.record.manifest.manifest)
         plan_sha256 = bytes.fromhex(manifest.files["plan"].sha256)
         task = Task(population=POPULATION, round_id=self.record.id, plan_sha256=plan_sha256)
-        return decode_sum((total % 2**bits).astype(np.uint16), plan, task)
+        return decode_sum((total % 2**bits).astype(lanes[0].dtype), plan, task)
 
 
 @dataclass
@@ -122,6 +124,8 @@ class Town:
     config: object
     clock_path: object
     plan: Plan
+    training_graph: bytes
+    vocabulary: bytes
     now: float = START
     devices: list = field(default_factory=list)
 
@@ -201,13 +205,14 @@ def town(tmp_path_factory, vocabulary):
         ),
         secure_aggregation=SECURE,
     )  # fmt: skip
-    town = Town(load_config(paths.config_path), clock_path, plan)
+    graph = export_training_graph(shape, batch_size=4, sequence_length=8)
+    town = Town(load_config(paths.config_path), clock_path, plan, graph, vocabulary.model)
     operations.add_population(town.config, POPULATION)
     operations.create_task(
         town.config,
         population=POPULATION,
         plan=plan,
-        training_graph=export_training_graph(shape, batch_size=4, sequence_length=8),
+        training_graph=graph,
         checkpoint=initial_weights(shape, seed=5),
         parameters=RoundParameters(
             minimum_reports=LEAST, over_selection=1.0, gather_s=30, stage_timeout_s=60, poll_s=5
@@ -299,3 +304,35 @@ def test_nobody_but_the_member_speaks_for_it(town):
     ):
         with pytest.raises(Exception, match="refused with status 40"):
             call()
+
+
+def test_devices_add_all_the_noise_that_there_is(town):
+    """The service releases what the devices spooled, each with its share, as it is; and booked it."""
+    privacy = msgspec.structs.replace(town.plan.privacy, noise_multiplier=4.0, noise_by="devices")
+    secure = msgspec.structs.replace(
+        SECURE, value_bits=24, min_members=NUM_DEVICES, dropout_fraction=0.0, mode="malicious"
+    )
+    quiet, town.plan = town.plan, msgspec.structs.replace(town.plan, privacy=privacy, secure_aggregation=secure)
+    operations.create_task(
+        town.config,
+        population=POPULATION,
+        plan=town.plan,
+        training_graph=town.training_graph,
+        checkpoint=None,
+        parameters=RoundParameters(
+            minimum_reports=LEAST, over_selection=1.0, gather_s=30, stage_timeout_s=60, poll_s=5
+        ),
+        optimizer=ServerAverage(),
+        vocabulary=town.vocabulary,
+    )  # fmt: skip
+    lived = town.live_through_a_round()
+    assert all(device.events()[-1] is Event.REPORTED for device in town.devices)
+    check(lived, town, town.devices)
+    moved = flatten(lived.after, quiet.tensors) - flatten(lived.before, quiet.tensors).astype(np.float64)
+    assert moved.std() * NUM_DEVICES >= 0.9 * 4.0 * quiet.privacy.l2_clip_norm  # shares of all eight, not of the fewest
+    database = Database(town.config.database_url)
+    with database.read() as connection:
+        *_, booked = books.list_events(connection, POPULATION)
+    database.close()
+    assert isinstance(booked, DistributedSumReleased)
+    assert booked.round_id == lived.record.id
