@@ -14,7 +14,7 @@ def test_a_device_goes_through_all_stages_as_often_as_asked() -> None:
     assert len(cost.cpu_s.values) == 3
     assert len(turns) == 4
     assert min(cost.first_cpu_s, *cost.cpu_s.values) > 1e-3  # 2 agreements with each of 8 neighbours at least
-    assert 0 < cost.peak_bytes < 20e6
+    assert 0 <= cost.peak_bytes < 20e6  # 0 where all fits memory that the process had already
 
 
 def test_the_device_is_one_that_checks_what_it_is_told() -> None:

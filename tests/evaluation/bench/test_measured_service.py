@@ -19,8 +19,9 @@ def test_a_session_ends_with_the_true_sum_and_tells_its_cost(value_bits: int) ->
     assert len(turns) == num_turns(setting)
     assert cost.cpu_s == pytest.approx(sum(cost.cpu_s_by_stage.values()))
     assert {"accept_bundle", "add_masked", "unmask", "decode_sum"} <= cost.cpu_s_by_stage.keys()
-    assert all(seconds > 0 for seconds in cost.cpu_s_by_stage.values())
-    assert 0 < cost.peak_bytes < 50e6
+    assert min(cost.cpu_s_by_stage.values()) >= 0  # a clock may be too coarse for a stage of so small a session
+    assert cost.cpu_s > 0
+    assert 0 <= cost.peak_bytes < 50e6  # 0 where all fits memory that the process had already
     assert masked_input_bytes(setting.parameters) < cost.bytes_up < masked_input_bytes(setting.parameters) + 5000
     assert 1000 < cost.bytes_down < 10_000
 

@@ -1,4 +1,5 @@
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,10 @@ def test_all_figures_of_one_run(settings: list[Setting]) -> None:
     assert (figures.name, figures.unit, figures.reference) == ("secure-aggregation", "CPU s", 10.0)
     assert figures.ratio == figures.value / figures.reference < 0.1
     assert len(figures.service.ours.values) == 2
-    assert all(measure.value > 0 and measure.limit is None for measure in figures.measures)
+    assert all(measure.limit is None for measure in figures.measures)
+    # A session this small may fit memory that the process had already: only what is no memory must be above zero.
+    assert all(measure.value > 0 for measure in figures.measures if measure.unit not in ("MB", "kB"))
+    assert all(math.isfinite(measure.value) for measure in figures.measures)
     assert figures.curve == ()
     assert figures.stages["unmask"] > 0
     assert {"name", "value", "unit", "reference", "ratio"} <= msgspec.json.decode(msgspec.json.encode(figures)).keys()
