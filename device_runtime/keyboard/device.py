@@ -10,6 +10,7 @@ from typing import Protocol
 from device_runtime.activity import note_keystroke
 from device_runtime.diary import Diary
 from device_runtime.rounds.spool import clear_spools
+from device_runtime.runtime import InvalidModel
 from device_runtime.storage.files import UnusableKey
 from device_runtime.suggestions.predictor import Suggestion
 from device_runtime.typing_log import Admission, FieldKind, TypingLog
@@ -87,7 +88,7 @@ class KeyboardDevice:
     def _learn(self, personal: Learns, text: str) -> None:
         try:
             personal.learn(text)
-        except (sqlite3.Error, OSError, UnusableKey) as error:
+        except (InvalidModel, sqlite3.Error, OSError, UnusableKey) as error:
             _logger.warning("a message was logged but not learnt: %s", type(error).__name__)
 
     def wipe(self, *, with_key: bool) -> None:

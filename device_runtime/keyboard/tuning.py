@@ -54,6 +54,7 @@ class TunedPersonal:
         """Takes a message in that the log has admitted.
 
         Raises:
+          InvalidModel: the shared model failed.
           sqlite3.Error, OSError, UnusableKey: the log cannot be read.
 
         """

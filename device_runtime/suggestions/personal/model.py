@@ -13,7 +13,7 @@ from device_runtime.suggestions.next_word import NextWordModel, never
 from device_runtime.suggestions.personal.blend import Blend
 from device_runtime.suggestions.personal.cache import PersonalCache
 from device_runtime.suggestions.personal.output_layer import DamagedLayer, OutputLayer
-from device_runtime.suggestions.personal.tuning import Tuning, tune
+from device_runtime.suggestions.personal.tuning import Tuning, teach, tune
 from device_runtime.typing_log.scrub import LINK, MAIL_ADDRESS, NUMBER, scrub
 from tokenizer.text import Token, tokenize
 
@@ -121,16 +121,27 @@ class PersonalModel:
         return self._blend
 
     def _new_blend(self, model: NextWordModel) -> Blend:
-        layer = self._layer if self._kept.model == model.identity else None
-        return Blend(model, self._cache, self._kept.tuning.weight, layer)
+        return Blend(model, self._cache, self._kept.tuning.weight, self._layer_for(model))
+
+    def _layer_for(self, model: NextWordModel) -> OutputLayer | None:
+        return self._layer if self._kept.model == model.identity else None
 
     def learn(self, text: str) -> None:
-        """Counts a message that the log has just admitted."""
+        """Learns a message that the log has just admitted; takes about a millisecond a word.
+
+        Raises:
+          InvalidModel: the model failed.
+
+        """
         if self._follow_log() or not self._kept.tuning.helps:
             return  # the log was read just now, with this message, or will be
-        self._cache.learn(tokenize(scrub(text)), unlearnt=_PLACEHOLDERS)
-        if self._blend is not None:
-            self._blend = self._new_blend(self._blend.model)
+        tokens = tokenize(scrub(text))
+        model = None if self._blend is None else self._blend.model
+        if model is not None and (layer := self._layer_for(model)) is not None:
+            teach(model, layer, tokens)  # in memory: the next `refresh` learns it from the log
+        self._cache.learn(tokens, unlearnt=_PLACEHOLDERS)
+        if model is not None:
+            self._blend = self._new_blend(model)
 
     def refresh(self, model: NextWordModel, *, should_stop: Callable[[], bool] = never) -> Tuning:
         """Tunes personalisation on the log, and keeps what helps; takes about a millisecond a word.

@@ -18,7 +18,7 @@ NUM_WORDS = 1_000
 """Rows that are corrected: a vocabulary's ids fall by count, so these are most of what anybody types."""
 
 _BIAS_RATE = 0.05
-_WEIGHT_RATE = 0.005
+_WEIGHT_RATE = 0.003
 _Size = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from device_runtime.suggestions.next_word import FLOOR, DoubleArray, NextWordModel, never, polled
+from device_runtime.suggestions.next_word import FLOOR, DoubleArray, NextWordModel, Outlook, never, polled
 from device_runtime.suggestions.personal.blend import tuned_probabilities
 from device_runtime.suggestions.personal.cache import PersonalCache, in_context
 from device_runtime.suggestions.personal.output_layer import NUM_WORDS, OutputLayer
@@ -42,6 +42,15 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def helps(self) -> bool:
         """Whether there is anything to suggest with besides the shared model."""
         return self.weight > 0 or self.fine_tuned
+
+
+class _Foreseen(NamedTuple):
+    """A word that was typed, and what was foreseen before it."""
+
+    token: Token
+    word_id: int
+    outlook: Outlook
+    tuned: DoubleArray
 
 
 class Shares(NamedTuple):
@@ -91,7 +100,7 @@ def tune(
       Interrupted: `should_stop` said so.
 
     """
-    layer = _new_layer(model)
+    layer = new_layer(model)
     first = _first_within(messages, max_words)
     rows: list[tuple[float, float, float]] = []
     for position, tokens in enumerate(polled(messages, should_stop)):
@@ -102,7 +111,8 @@ def tune(
     return tuning, layer if tuning.fine_tuned else None
 
 
-def _new_layer(model: NextWordModel) -> OutputLayer:
+def new_layer(model: NextWordModel) -> OutputLayer:
+    """One that has learnt nothing yet."""
     projected = model.projected(model.start.state)
     return OutputLayer(0 if projected is None else len(projected), min(NUM_WORDS, len(model.vocabulary)))
 
@@ -122,18 +132,38 @@ def _live_through(
 ) -> Iterator[tuple[float, float, float]]:
     """The probability of each word of a message by model, layer and cache; then the layer learns the message."""
     own = set(cache.own_words())
-    words = [(context, token) for context, token in in_context(tokens) if token.is_word]
-    lessons = []
-    for (context, token), (_, outlook) in zip(words, model.replay(tokens), strict=True):
-        word_id = model.vocabulary.id_of(token.text)
-        tuned = tuned_probabilities(model, layer, outlook)
+    contexts = (context for context, token in in_context(tokens) if token.is_word)
+    words = _foresee(model, layer, tokens)
+    for (token, word_id, outlook, tuned), context in zip(words, contexts, strict=True):
         cached = cache.share(token.text, context) if word_id != UNKNOWN_ID or token.text in own else 0.0
         yield float(model.probabilities(outlook.logits)[word_id]), float(tuned[word_id]), cached
+    _learn(model, layer, words)
+
+
+def teach(model: NextWordModel, layer: OutputLayer, tokens: Sequence[Token]) -> None:
+    """Lets a layer learn one more message, as `tune` lets it.
+
+    Raises:
+      InvalidModel: the model failed.
+
+    """
+    _learn(model, layer, _foresee(model, layer, tokens))
+
+
+def _foresee(model: NextWordModel, layer: OutputLayer, tokens: Sequence[Token]) -> list[_Foreseen]:
+    """The words of a message, each with what model and layer foresaw."""
+    return [
+        _Foreseen(token, model.vocabulary.id_of(token.text), outlook, tuned_probabilities(model, layer, outlook))
+        for token, outlook in model.replay(tokens)
+    ]
+
+
+def _learn(model: NextWordModel, layer: OutputLayer, words: Sequence[_Foreseen]) -> None:
+    """One step for each word that the vocabulary has."""
+    for _, word_id, outlook, tuned in words:
         projected = model.projected(outlook.state)
         if word_id != UNKNOWN_ID and projected is not None:
-            lessons.append((tuned, projected, word_id))
-    for lesson in lessons:
-        layer.learn(*lesson)
+            layer.learn(tuned, projected, word_id)
 
 
 def choose(shares: Shares) -> Tuning:

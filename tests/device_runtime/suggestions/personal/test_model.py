@@ -4,6 +4,7 @@ import sqlite3
 import pytest
 
 from device_runtime.suggestions.next_word import Interrupted, NextWordModel
+from device_runtime.suggestions.personal.blend import tuned_probabilities
 from device_runtime.suggestions.personal.model import LAYER, TUNING, PersonalModel
 from device_runtime.typing_log import TypingLog
 from model.export import export_prediction_model
@@ -81,6 +82,29 @@ def test_it_learns_message_by_message(personal, habits, model):
         personal.learn("hello Flink")
     assert own(personal.blend(model)) == ["flink", "hello", "zorble"]
     assert personal.blend(model).spelling("flink") == "Flink"
+
+
+def test_the_layer_learns_message_by_message_until_it_is_tuned_again(personal, habits, model, vocabulary):
+    station = vocabulary.id_of("station")
+    sealed = habits.sealed.get(LAYER)
+    shares = []
+    for _ in range(4):
+        shares.append(tuned_probabilities(model, personal.blend(model)._layer, model.start)[station])
+        habits.append("station", "chat")
+        personal.learn("station")
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
+    assert habits.sealed.get(LAYER) == sealed
+    personal.refresh(model)
+    assert habits.sealed.get(LAYER) != sealed
+
+
+def test_the_layer_of_another_model_learns_nothing(personal, model, checkpoint, vocabulary):
+    other = NextWordModel(export_prediction_model({n: v * 1.01 for n, v in checkpoint.items()}), vocabulary)
+    assert personal.blend(other)._layer is None
+    before = personal._layer.to_bytes()
+    personal.learn("station")
+    assert personal._layer.to_bytes() == before
 
 
 def test_a_message_is_learnt_once_though_tuning_came_between(personal, habits, model):

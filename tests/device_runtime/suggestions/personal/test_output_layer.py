@@ -30,7 +30,7 @@ def test_untrained_it_changes_nothing(logits, projected):
 def test_a_step_is_the_gradient_of_the_cross_entropy(logits, projected):
     layer = OutputLayer(EMBEDDING, VOCABULARY)
     layer.learn(softmax(logits), projected, 7)
-    steps = np.column_stack([layer._bias / 0.05, layer._weights / 0.005])
+    steps = np.column_stack([layer._bias / 0.05, layer._weights / 0.003])
     inputs = np.append(1.0, projected)
 
     def loss(change):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from device_runtime.suggestions.next_word import FLOOR, Interrupted, NextWordModel
 from device_runtime.suggestions.personal.cache import PersonalCache
-from device_runtime.suggestions.personal.tuning import MIN_WORDS, WEIGHTS, Shares, choose, tune
+from device_runtime.suggestions.personal.tuning import MIN_WORDS, WEIGHTS, Shares, choose, new_layer, teach, tune
 from tokenizer.text import tokenize
 
 NO_WEIGHT = st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=MIN_WORDS, max_size=MIN_WORDS + 30)
@@ -83,6 +83,16 @@ def test_only_the_newest_words_are_foreseen_and_all_are_learnt(model, max_words,
     tuning, _ = tune(model, [tokenize("see you, soon!")] * 100, cache, max_words=max_words)
     assert tuning.num_words == num_words
     assert cache.total(()) == pytest.approx(300)
+
+
+def test_a_layer_that_is_taught_one_by_one_is_the_tuned_one(model):
+    texts = ["see you at the station", "you see it soon", "flink at the station"] * 40
+    tuning, layer = tune(model, [tokenize(text) for text in texts], PersonalCache())
+    assert tuning.fine_tuned
+    taught = new_layer(model)
+    for text in texts:
+        teach(model, taught, tokenize(text))
+    assert taught.to_bytes() == layer.to_bytes()
 
 
 def test_it_stops_when_told_to(model):
