@@ -2,18 +2,37 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from device_runtime.releases.release import Release
+from device_runtime.releases.release import Release, save_release
 from device_runtime.suggestions.next_word import Outlook
 from device_runtime.suggestions.predictor import Predictor
 from evaluation.corpus import Message
 from evaluation.personalisation import tuned_on
 from evaluation.predictors import Suggester
 from protocol.arrays import FloatArray
+from protocol.manifest import FileEntry, Manifest, sign_manifest
+from tokenizer.casing import Casing
+from tokenizer.vocabulary import Vocabulary
 
 _LATER_S = 1.0
+
+
+def save_for_measuring(folder: Path, prediction_model: bytes, vocabulary: Vocabulary, *, name: str) -> None:
+    """Writes a release that nobody published: no statement, no capitals, and its key is thrown away."""
+    files = {
+        "prediction_model": prediction_model,
+        "vocabulary": vocabulary.model,
+        "casing": Casing({}).to_tsv(),
+        "privacy_statement": b"{}",
+    }
+    entries = {entry: FileEntry.of(content) for entry, content in files.items()}
+    manifest = Manifest(purpose="release", population=name, model_version=0, created_at=0, files=entries)
+    key = Ed25519PrivateKey.generate()
+    save_release(folder, sign_manifest(manifest, key), files, key.public_key())
 
 
 class ReleasePredictor:

@@ -21,14 +21,13 @@ import msgspec
 import numpy as np
 from rich.console import Console
 
-from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key, save_release
+from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
 from device_runtime.runtime import runtime_name
 from device_runtime.suggestions.personal import PersonalModel, Tuning
 from device_runtime.typing_log import TypingLog
 from evaluation.bench.runner import Result, compare, progress
+from evaluation.releases import save_for_measuring
 from model.network import FULL, NetworkShape, initial_weights
-from protocol.manifest import FileEntry, Manifest, sign_manifest
-from tokenizer.casing import Casing
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL, Vocabulary
@@ -145,19 +144,11 @@ def prepare(setting: Setting, folder: Path) -> Prepared:
 def make_release(folder: Path, shape: NetworkShape, seed: int) -> None:
     """Writes a signed release of random weights and made-up words."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it complains about graphics cards that are not there
-    from aggregation_service.config import create_signing_key
     from model.export import export_prediction_model
 
-    files = {
-        "prediction_model": export_prediction_model(initial_weights(shape, seed)),
-        "vocabulary": train_vocabulary(_made_up_words(shape.vocabulary_size, seed), shape.vocabulary_size),
-        "casing": Casing({}).to_tsv(),
-        "privacy_statement": b"{}",
-    }
-    entries = {name: FileEntry.of(content) for name, content in files.items()}
-    manifest = Manifest(purpose="release", population=NAME, model_version=0, created_at=0, files=entries)
-    key = create_signing_key(folder.parent / "signing.key")
-    save_release(folder, sign_manifest(manifest, key), files, key.public_key())
+    vocabulary = train_vocabulary(_made_up_words(shape.vocabulary_size, seed), shape.vocabulary_size)
+    model = export_prediction_model(initial_weights(shape, seed))
+    save_for_measuring(folder, model, Vocabulary(vocabulary), name=NAME)
 
 
 def _made_up_words(size: int, seed: int) -> dict[str, float]:

@@ -39,6 +39,7 @@ def experiment() -> None:
       keychorus experiment central first --text public --epochs 4
       keychorus experiment federated fed --start first --rounds 200 --cohort 64
       keychorus experiment list
+      keychorus experiment release fed
     """
 
 
@@ -168,6 +169,30 @@ def list_experiments(folder: Path) -> None:
         Console().print(Book(folder).table())
     except BookError as error:
         raise click.ClickException(str(error)) from None
+
+
+@experiment.command()
+@click.argument("name")
+@_folder_option
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="[default: FOLDER/NAME/release]")
+def release(name: str, folder: Path, output: Path | None) -> None:
+    """Write NAME's weights as a release in TFLite, int8, for `keychorus evaluate`; not for devices.
+
+    \b
+    Examples:
+      keychorus experiment release fed
+      keychorus evaluate --predictor ngram --predictor int8=reports/experiments/fed/release
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow loads, as in `_run`
+    from evaluation.experiments.book import Book, BookError
+    from evaluation.experiments.releasing import write_release
+
+    written = output or folder / name / "release"
+    try:
+        write_release(Book(folder), name, written)
+    except BookError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"written to {written}")
 
 
 _OF_PRODUCTION = ("epsilon", "delta", "devices", "production_cohort", "production_rounds")

@@ -5,6 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from evaluation.evaluate.contestants import read_release
 from evaluation.experiments.cli import experiment
 
 pytestmark = pytest.mark.slow  # trains, and converts a training graph
@@ -49,3 +50,10 @@ def test_from_text_to_a_table(corpus, tmp_path):
     entry = json.loads((tmp_path / "book" / "rounds" / "experiment.json").read_text())
     assert len(entry["curve"]) == 4
     assert entry["later"]["num_targets"] > 0
+    run("release", "rounds", *folder)
+    release = read_release(tmp_path / "book" / "rounds" / "release")
+    assert release.vocabulary == (tmp_path / "book" / "vocabulary.model").read_bytes()
+    assert len(release.predictor().suggest("")) == 3
+    absent = CliRunner().invoke(experiment, ["release", "none", *folder])
+    assert absent.exit_code == 1
+    assert "experiment none" in absent.output
