@@ -71,7 +71,7 @@ class Blend:
 
         """
         cached = self._alone.copy()
-        for longer in (context[-1:], context[-2:]):
+        for longer in (context[-order:] for order in range(1, len(context) + 1)):
             if total := self._cache.total(longer):
                 rows, counts = self._known(longer)
                 cached *= BACK_OFF / (total + BACK_OFF)

@@ -1,11 +1,11 @@
-"""A person's own words, pairs and triples of words, counted with decay."""
+"""A person's own words, and how they followed up to three others, counted with decay."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from tokenizer.text import OVERLONG_WORD, Token, ends_sentence
 
 Context = tuple[str, ...]
-"""The words and marks before a word, none, one or two of them, in their normal form."""
+"""The words and marks before a word, at most three of them, in their normal form."""
 
 BEGINNING = "<s>"
 """Stands before a message; no word can be that."""
@@ -13,13 +13,16 @@ BEGINNING = "<s>"
 BACK_OFF = 3.0
 """Pseudo-count with which a shorter context stands in for a longer one (the mu of a Dirichlet prior)."""
 
-_ORDERS = (0, 1, 2)
+_ORDERS = (0, 1, 2, 3)
+LONGEST = _ORDERS[-1]
+"""Words and marks of the longest context."""
 
 
 class PersonalCache:
     """Counts that fade: a word typed now weighs 1, and half of that `half_life_words` words later.
 
-    Distribution of the next word w after the tokens a, b (MacKay and Peto 1995, a hierarchical Dirichlet model):
+    Distribution of the next word w after the tokens a, b (MacKay and Peto 1995, a hierarchical Dirichlet model), and
+    likewise after three:
 
         p(w)        = c(w) / c
         p(w | b)    = (c(b, w) + mu p(w)) / (c(b) + mu)
@@ -37,7 +40,7 @@ class PersonalCache:
     | word seen once        | counts; suggested only if the vocabulary has it              |
     """
 
-    def __init__(self, *, half_life_words: float = 5_000.0, max_entries: int = 10_000):
+    def __init__(self, *, half_life_words: float = 5_000.0, max_entries: int = 15_000):
         """Begins empty.
 
         Raises:
@@ -58,7 +61,7 @@ class PersonalCache:
         self._num_entries = 0
 
     def __len__(self) -> int:
-        """Counts held: of words, pairs and triples."""
+        """Counts held: of words after no, one, two and three others."""
         return self._num_entries
 
     def learn(self, tokens: Sequence[Token], *, unlearnt: frozenset[str] = frozenset()) -> None:
@@ -136,13 +139,13 @@ class PersonalCache:
 
 
 def in_context(tokens: Sequence[Token]) -> Iterator[tuple[Context, Token]]:
-    """Each token of a message with the two before it."""
-    before: Context = (BEGINNING, BEGINNING)
+    """Each token of a message with the three before it."""
+    before: Context = (BEGINNING,) * LONGEST
     for token in tokens:
         yield before, token
-        before = (before[1], token.text)
+        before = (*before[1:], token.text)
 
 
 def context_after(tokens: Sequence[Token]) -> Context:
     """The context of the word that follows `tokens`."""
-    return (BEGINNING, BEGINNING, *(token.text for token in tokens[-2:]))[-2:]
+    return (*[BEGINNING] * LONGEST, *(token.text for token in tokens[-LONGEST:]))[-LONGEST:]

@@ -9,7 +9,15 @@ from tokenizer.text import tokenize
 from tokenizer.vocabulary import UNKNOWN_ID
 
 TEXTS = ["see you at the zorble", "the zorble is late, see you soon", "flink at the station", "see you"]
-CONTEXTS = [(BEGINNING, BEGINNING), (BEGINNING, "see"), ("see", "you"), ("the", "zorble"), ("never", "seen")]
+CONTEXTS = [
+    (BEGINNING, BEGINNING, BEGINNING),
+    (BEGINNING, BEGINNING, "see"),
+    (BEGINNING, "see", "you"),
+    ("see", "you", "at"),
+    ("at", "the", "zorble"),
+    ("never", "at", "the"),
+    ("never", "seen", "yet"),
+]
 
 
 @pytest.fixture

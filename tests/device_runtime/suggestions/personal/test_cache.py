@@ -21,10 +21,11 @@ def test_without_decay_counts_are_plain_counts():
     cache = learnt(["a b a b", "a b. c"], half_life_words=1e12)
     assert cache.counts(()) == pytest.approx({"a": 3, "b": 3, "c": 1})
     assert cache.counts(("a",)) == pytest.approx({"b": 3})
-    assert cache.counts((BEGINNING, BEGINNING)) == pytest.approx({"a": 2})
+    assert cache.counts((BEGINNING, BEGINNING, BEGINNING)) == pytest.approx({"a": 2})
+    assert cache.counts(("b", "a")) == pytest.approx({"b": 1})
     assert cache.counts(("b", ".")) == pytest.approx({"c": 1})
     assert cache.total(()) == pytest.approx(7)
-    assert len(cache) == 3 + 4 + 5  # words; pairs after <s>, a, b, "."; triples
+    assert len(cache) == 3 + 4 + 5 + 5  # words; after <s>, a, b, "."; after two; after three
 
 
 @given(MESSAGES, st.floats(1, 1e3))
@@ -46,7 +47,7 @@ def test_half_a_life_later_a_word_weighs_half():
 @given(MESSAGES.filter(lambda messages: any(token.is_word for text in messages for token in tokenize(text))))
 def test_shares_after_any_context_are_a_distribution(messages):
     cache = learnt(messages, half_life_words=50)
-    for context in {context for text in messages for context, _ in in_context(tokenize(text))} | {("zz", "zz")}:
+    for context in {context for text in messages for context, _ in in_context(tokenize(text))} | {("zz", "zz", "zz")}:
         assert sum(cache.share(word, context) for word in cache.counts(())) == pytest.approx(1)
 
 
@@ -56,8 +57,10 @@ def test_share_by_hand():
     pair = (2 + BACK_OFF * alone) / (3 + BACK_OFF)
     assert cache.share("b", ("zz", "a")) == pytest.approx(pair)
     assert cache.share("b", (BEGINNING, "a")) == pytest.approx((1 + BACK_OFF * pair) / (2 + BACK_OFF))
-    assert cache.share("zz", (BEGINNING, "a")) == 0
-    assert PersonalCache().share("a", (BEGINNING, BEGINNING)) == 0
+    three = (BEGINNING, BEGINNING, "a")
+    assert cache.share("b", three) == pytest.approx((1 + BACK_OFF * cache.share("b", three[1:])) / (2 + BACK_OFF))
+    assert cache.share("zz", three) == 0
+    assert PersonalCache().share("a", three) == 0
 
 
 def test_a_word_is_the_persons_own_once_it_came_twice_and_until_it_fades():
