@@ -4,7 +4,7 @@
 
 VENV := .venv
 RUN := $(VENV)/bin
-WORKERS := $(shell expr $$(nproc) + 1)
+WORKERS := $(shell expr $$(nproc) \* 2)
 
 help:
 	@echo "make demo       set up, then run the whole loop on real text (about 6 minutes on 2 cores)"
@@ -24,10 +24,10 @@ demo: setup
 	@$(RUN)/keychorus demo
 
 test: setup
-	$(RUN)/python -m pytest -m "not slow" -n $(WORKERS) --maxprocesses 8 --dist loadfile
+	$(RUN)/python -m pytest -m "not slow" -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 test-slow: setup
-	$(RUN)/python -m pytest -m slow
+	$(RUN)/python -m pytest -m slow --durations=20
 
 test-aarch64: setup
 	tests/aarch64/run.sh
