@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from protocol.arrays import FloatArray
 from protocol.discovery.candidates import CandidateList
+from protocol.errors import MalformedMessage
 from protocol.lanes import LaneArray, check_lanes, lane_dtype
 
 
@@ -50,6 +51,20 @@ def vote_vector(words: Sequence[str], candidates: CandidateList, *, max_words: i
         if index is not None:
             votes[index] = 1
     return votes
+
+
+def check_votes(votes: npt.NDArray[np.float32] | npt.NDArray[np.int16], max_words: int) -> None:
+    """Service: checks votes that were reported plain, so that no device has more of them than another.
+
+    Raises:
+      MalformedMessage: other values than 0 and 1, or more than `max_words` votes.
+
+    """
+    voted = votes[np.flatnonzero(votes)]
+    if not (voted == 1).all():
+        raise MalformedMessage("votes must be 0 or 1")
+    if voted.size > max_words:
+        raise MalformedMessage(f"there must be at most {max_words} votes, got {voted.size}")
 
 
 @dataclass(frozen=True, kw_only=True)
