@@ -146,7 +146,7 @@ def task_create(
 @click.argument("population_name", metavar="POPULATION")
 @config_option
 def task_end(*, population_name: str, config_path: Path) -> None:
-    """End the task whose round is next: an evaluation if one runs, else the training; its open round is abandoned.
+    """End an evaluation if one runs, else a discovery of new words, else the training; its open round is abandoned.
 
     The model stays, and what was spent stays spent. `task create` without a checkpoint goes on from the newest weights.
 
