@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from aggregation_service.storage.files import get_entry, put_file
 from aggregation_service.storage.tables import discovered_words, discovery_levels
@@ -70,6 +70,13 @@ def list_words(connection: Connection, population: str, status: WordStatus | Non
         found = found.where(discovered_words.c.status == status)
     ordered = found.order_by(discovered_words.c.devices.desc(), discovered_words.c.id)
     return [_record(row) for row in connection.execute(ordered)]
+
+
+def count_words(connection: Connection, population: str, status: WordStatus) -> int:
+    """How many words of a population have a status."""
+    counted = select(func.count()).select_from(discovered_words)
+    of_status = (discovered_words.c.population == population) & (discovered_words.c.status == status)
+    return connection.scalar(counted.where(of_status)) or 0
 
 
 def decide_words(
