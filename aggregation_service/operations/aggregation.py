@@ -110,7 +110,7 @@ def for_discovery(plan: Plan, privacy: PrivacyParameters, ballot: Ballot) -> Pla
     """
     secure = plan.secure_aggregation
     if secure is not None:
-        bits = max(MIN_VALUE_BITS, secure.max_members.bit_length())
+        bits = max(MIN_VALUE_BITS, 1 + (secure.max_members - 1).bit_length())
         secure = msgspec.structs.replace(secure, value_bits=bits)
     changes = {"kind": "discovery", "discovery": ballot, "update_format": "float32"}
     return _replaced(plan, secure, privacy, **changes)

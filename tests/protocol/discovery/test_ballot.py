@@ -76,7 +76,7 @@ def test_other_plans_do_not_show_that_there_are_discoveries() -> None:
         ("discovery", {"num_candidates": 14}),
         ("discovery", {"num_candidates": 0}),
         ("discovery", {"discovery_id": "word"}),
-        ("secure_aggregation", {"max_members": 256}),
+        ("secure_aggregation", {"max_members": 129}),
     ],
 )
 def test_plans_that_contradict_themselves_are_refused(section: str | None, values: dict[str, Any]) -> None:
