@@ -89,7 +89,7 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
 @click.option(
     "--blocked-words",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Text file, one word a line, of words that are never voted for.",
+    help="Text file, one word a line, of words that are never voted for, besides those that the release blocks.",
 )
 @condition_options
 @click.option("--always-eligible", is_flag=True, help="The same as --conditions always.")
@@ -135,8 +135,8 @@ def run(
             weakest_promise=weakest_promise(max_epsilon, max_delta),
             discovers_words=discovers_words,
         )
-        blocked = BlockList.read(blocked_words) if blocked_words else BlockList()
-        vocabulary = _installed_vocabulary(release, key)
+        own_blocked = BlockList.read(blocked_words) if blocked_words else BlockList()
+        vocabulary, blocked = _installed(release, key)
         private_directory(data_dir)
         with (
             only_process(data_dir / "agent.lock"),
@@ -144,7 +144,7 @@ def run(
             conditions_from("always" if always_eligible else source, data_dir, overrides, stop.is_set) as conditions,
         ):
             environment = DeviceEnvironment(data_directory=data_dir, conditions=conditions, is_ending=stop.is_set)
-            _run(environment, enrolment, vocabulary, stop, steps, blocked=blocked)
+            _run(environment, enrolment, vocabulary, stop, steps, blocked=blocked | own_blocked)
 
 
 def _run(
@@ -173,5 +173,9 @@ def _enrolment_token(given: str | None, file: Path | None) -> str | None:
         raise click.UsageError("an enrolment token must be 64 hexadecimal digits, got something else") from None
 
 
-def _installed_vocabulary(release: Path | None, key: Ed25519PublicKey) -> Vocabulary | None:
-    return None if release is None else Vocabulary(open_release(release, key).vocabulary)
+def _installed(release: Path | None, key: Ed25519PublicKey) -> tuple[Vocabulary | None, BlockList]:
+    """What an installed release brings: its vocabulary, and words that are neither suggested nor voted for."""
+    if release is None:
+        return None, BlockList()
+    opened = open_release(release, key)
+    return Vocabulary(opened.vocabulary), BlockList.from_text(opened.blocked_words)

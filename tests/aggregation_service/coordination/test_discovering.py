@@ -12,7 +12,9 @@ from aggregation_service.operations import DiscoverySettings, OperationError
 from aggregation_service.policy import PopulationPolicy
 from aggregation_service.privacy.accounting import privacy_spent
 from aggregation_service.privacy.ledger import VotesReleased
+from aggregation_service.pruning import unnamed_files
 from aggregation_service.storage import books, models, rounds
+from aggregation_service.storage.discoveries import find_candidates
 from protocol import routes
 from protocol.discovery.candidates import CandidateList, decode_candidates
 from protocol.discovery.parameters import DiscoveryParameters
@@ -143,6 +145,41 @@ def test_who_did_not_allow_it_is_in_no_such_round(trained: Any) -> None:
     assert isinstance(answer, ComeBack)
     assert answer.reason == "no_round"
     vote(trained, [SHARED])
+
+
+def test_where_nobody_allows_it_training_goes_on(trained: Any) -> None:
+    create(trained)
+    for _ in range(2):
+        assert isinstance(trained.post_check_in(), ComeBack)
+        trained.wait(601)
+        train_once(trained)
+    assert kinds(trained) == ["training", "training"]
+    vote(trained, [SHARED])
+
+
+def test_a_discovery_waits_for_its_devices_where_nothing_else_is_to_be_done(trained: Any) -> None:
+    begun = create(trained)
+    with trained.service.database.write() as connection:
+        training = models.find_running(connection, POPULATION, "training")
+        assert training is not None
+        models.end_task(connection, training, "cancelled", trained.now)
+    assert isinstance(trained.post_check_in(), ComeBack)
+    trained.wait(100_000)
+    plan, _ = vote(trained, [SHARED])
+    assert plan.kind == "discovery"
+    with trained.service.database.read() as connection:
+        assert models.active_task_id(connection, POPULATION) == begun.task_id
+
+
+def test_the_next_levels_list_is_not_pruned(trained: Any) -> None:
+    create(trained)
+    vote_all(trained)
+    with trained.service.database.read() as connection:
+        running = models.find_running(connection, POPULATION, "discovery")
+        assert running is not None
+        entry = find_candidates(connection, running)
+        assert entry is not None
+        assert entry.sha256 not in unnamed_files(connection, trained.now + 1e6)
 
 
 @pytest.mark.parametrize(
