@@ -4,7 +4,7 @@ from flask import Flask
 
 from aggregation_service import limits, problems
 from aggregation_service.config import ServiceConfig
-from aggregation_service.dashboard import actions, pages
+from aggregation_service.dashboard import actions, pages, review
 from aggregation_service.observing import observe
 from aggregation_service.operators import login
 from aggregation_service.resources import (
@@ -57,7 +57,7 @@ def create_app(config: ServiceConfig) -> Flask:
         secure_aggregation,
     ):
         app.register_blueprint(resource.blueprint)
-    for part in (pages, actions):
+    for part in (pages, actions, review):
         app.register_blueprint(part.blueprint)
     problems.install(app)
     return app

@@ -17,6 +17,7 @@ from aggregation_service.commands.release import release, rollback
 from aggregation_service.commands.shared import FOLDER, clear_errors, config_option, database_url_option
 from aggregation_service.commands.status import status
 from aggregation_service.commands.tasks import task
+from aggregation_service.commands.words import words
 from aggregation_service.config import load_config, load_session_key
 from aggregation_service.logs import LogFormat, log_to_stderr
 
@@ -27,7 +28,7 @@ def service() -> None:
 
 
 _KEEPING = (audit, backup, key, operator, restore)
-_TRAINING = (budget, device, population, release, rollback, status, task, token)
+_TRAINING = (budget, device, population, release, rollback, status, task, token, words)
 for command in (*_KEEPING, *_TRAINING):
     service.add_command(command)
 

@@ -14,7 +14,7 @@ from aggregation_service.storage import noise_streams
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import get_policy, list_populations
-from aggregation_service.storage.tables import checkpoints, files, releases, rounds, tasks
+from aggregation_service.storage.tables import checkpoints, discovery_levels, files, releases, rounds, tasks
 from protocol.manifest import decode_manifest
 
 Fence = Callable[[Connection], None]
@@ -28,7 +28,7 @@ BATCH = 16
 
 _NAMING = (
     *(tasks.c.plan_sha256, tasks.c.training_graph_sha256, tasks.c.vocabulary_sha256),
-    *(checkpoints.c.file_sha256, checkpoints.c.served_sha256),
+    *(checkpoints.c.file_sha256, checkpoints.c.served_sha256, discovery_levels.c.candidates_sha256),
 )
 
 

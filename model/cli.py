@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from model.network import NetworkShape
     from tokenizer.vocabulary import Vocabulary
 
 _SHAPES = click.Choice(["full", "small"])
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_vocabulary_option = click.option(
+    "--vocabulary", type=_FILE, help="A vocabulary that has grown: the network has as many words as it."
+)
 
 
 @click.group()
@@ -18,6 +23,7 @@ def model() -> None:
     \b
     Examples:
       keychorus model new english/
+      keychorus model grow --model english/ --words words.tsv --output grown/
       keychorus model export-prediction-model checkpoint.safetensors prediction_model.tflite
     """
 
@@ -64,10 +70,72 @@ def new(
         "vocabulary.model": vocabulary.model,
         "weights.safetensors": encode_checkpoint(weights),
     }
+    _write_files(folder, files)
+
+
+@model.command()
+@click.option("--model", "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+              help="Folder of the old task: plan.json, vocabulary.model, weights.safetensors.")  # fmt: skip
+@click.option("--words", "words_path", type=_FILE, required=True, help="From `keychorus service words export`.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="The new folder.")
+@click.option("--checkpoint", type=_FILE, help="Weights to begin from; without: those in the folder.")
+def grow(*, folder: Path, words_path: Path, output: Path, checkpoint: Path | None) -> None:
+    """Write what a new task needs whose vocabulary has grown by discovered words.
+
+    Old words keep their ids; new ones begin as rare words do. Newly trained weights are got by `keychorus service task
+    weights`.
+
+    \b
+    Examples:
+      keychorus model grow --model english/ --words words.tsv --output grown/
+      keychorus model grow --model english/ --words words.tsv --output grown/ --checkpoint newest.safetensors
+    """
+    import msgspec
+
+    from model.grown_task import grow_task, read_words
+    from protocol.errors import ProtocolError
+    from protocol.plan import decode_plan, encode_plan
+    from protocol.weights import decode_checkpoint, encode_checkpoint
+    from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
+
+    try:
+        plan = decode_plan((folder / "plan.json").read_bytes())
+        vocabulary = Vocabulary((folder / "vocabulary.model").read_bytes())
+        weights = decode_checkpoint((checkpoint or folder / "weights.safetensors").read_bytes(), plan.tensors)
+        grown = grow_task(plan, vocabulary, weights, read_words(words_path.read_bytes()))
+    except (InvalidVocabulary, OSError, ProtocolError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    files = {
+        "plan.json": msgspec.json.format(encode_plan(grown.plan), indent=2),
+        "training.tflite": grown.graph,
+        "vocabulary.model": grown.vocabulary.model,
+        "weights.safetensors": encode_checkpoint(grown.weights),
+    }
+    _write_files(output, files)
+    added, known = len(grown.vocabulary) - len(vocabulary), f"; {grown.num_known} were known" if grown.num_known else ""
+    click.echo(f"{added} new words, {len(grown.vocabulary):,} ids{known}")
+
+
+def _write_files(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
         click.echo(f"{folder / name}: {len(content):,} bytes")
+
+
+def _shape(size: str, vocabulary: Path | None) -> "NetworkShape":
+    """A network of that size, for as many words as a vocabulary has where one is given."""
+    from model import network
+    from model.growing import grown_shape
+    from tokenizer.vocabulary import InvalidVocabulary, Vocabulary
+
+    shape = {"full": network.FULL, "small": network.SMALL}[size]
+    if vocabulary is None:
+        return shape
+    try:
+        return grown_shape(shape, Vocabulary(vocabulary.read_bytes()))
+    except (InvalidVocabulary, ValueError) as error:
+        raise click.ClickException(f"{vocabulary}: {error}") from None
 
 
 def _public_vocabulary(language: str, size: int) -> "Vocabulary":
@@ -84,11 +152,14 @@ def _public_vocabulary(language: str, size: int) -> "Vocabulary":
 @click.option("--size", type=_SHAPES, default="full", show_default=True, help="The network's size.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=16, show_default=True, help="Sequences a step.")
 @click.option("--sequence-length", type=click.IntRange(1, 1024), default=12, show_default=True, help="Words each.")
-def export_training_graph(path: Path, size: str, batch_size: int, sequence_length: int) -> None:
+@_vocabulary_option
+def export_training_graph(
+    *, path: Path, size: str, batch_size: int, sequence_length: int, vocabulary: Path | None
+) -> None:
     """Writes the graph that devices train with to PATH. It holds no weights."""
-    from model import export, network
+    from model import export
 
-    shape = {"full": network.FULL, "small": network.SMALL}[size]
+    shape = _shape(size, vocabulary)
     graph = export.export_training_graph(shape, batch_size=batch_size, sequence_length=sequence_length)
     path.write_bytes(graph)
     click.echo(f"{path}: {len(graph):,} bytes, for {shape.num_weights:,} weights")
@@ -98,13 +169,14 @@ def export_training_graph(path: Path, size: str, batch_size: int, sequence_lengt
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--size", type=_SHAPES, default="full", show_default=True, help="The checkpoint's network.")
-def export_prediction_model(checkpoint: Path, path: Path, size: str) -> None:
+@_vocabulary_option
+def export_prediction_model(checkpoint: Path, path: Path, size: str, vocabulary: Path | None) -> None:
     """Quantises CHECKPOINT (safetensors) to int8 and writes the model that devices suggest with to PATH."""
-    from model import export, network
+    from model import export
     from protocol.errors import WrongContent
     from protocol.weights import decode_checkpoint
 
-    shape = {"full": network.FULL, "small": network.SMALL}[size]
+    shape = _shape(size, vocabulary)
     try:
         weights = decode_checkpoint(checkpoint.read_bytes(), shape.tensors)
     except WrongContent as error:

@@ -30,12 +30,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class CheckIn(Message, frozen=True, kw_only=True):
-    """Device to service: I am idle, charging and unmetered, and have examples to train on."""
+    """Device to service: I am idle, charging and unmetered, and have examples to train on.
+
+    `discovers_words` says that the device's owner allows votes for new words: others are in no round that asks for any.
+    Where they do not, nothing of a check-in shows that the field exists.
+    """
 
     protocol_version: Literal[1] = PROTOCOL_VERSION
     device_id: Identifier
     runtime: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     num_examples: Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+    discovers_words: Literal[True] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Selected(Message, frozen=True, kw_only=True, tag_field="kind", tag="selected"):

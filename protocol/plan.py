@@ -13,6 +13,8 @@ from protocol.arrays import FloatArray
 from protocol.clipping import Clipped
 from protocol.clipping_bit import coordinate_per_device, joint_norm, with_bit
 from protocol.decoding import decode_json
+from protocol.discovery.ballot import Ballot
+from protocol.discovery.votes import VoteCodec
 from protocol.distributed_noise import NoiseTarget, SharedNoise, least_honest_survivors, shared_noise
 from protocol.errors import MalformedMessage
 from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS
@@ -137,8 +139,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Everything of a round but the files: those are named by the manifest that also names this plan."""
 
     format_version: Literal[1] = 1
-    kind: Literal["training", "evaluation"] = "training"
-    """An evaluation reports hits and counts of the round's checkpoint, and trains nothing."""
+    kind: Literal["training", "evaluation", "discovery"] = "training"
+    """An evaluation reports hits and counts of the round's checkpoint; a discovery votes for words that the vocabulary
+    does not have. Neither trains."""
     tensors: Annotated[tuple[TensorSpec, ...], msgspec.Meta(min_length=1, max_length=256)]
     training: TrainingParameters
     privacy: PrivacyParameters
@@ -146,9 +149,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """How plain reports are written: see `protocol.update`."""
     secure_aggregation: SecureAggregationParameters | None = None
     """None: reports are plain, and the service sees each one."""
+    discovery: Ballot | msgspec.UnsetType = msgspec.UNSET
+    """What a discovery votes on. Of other plans it is not written, so that those from before keep their hash."""
 
     def __post_init__(self) -> None:
-        _ = self.quantiser  # refuses too few bits for so many members
+        self._check_discovery()
+        _ = self.quantiser, self.vote_codec  # refuse too few bits for so many members
         if self.kind == "evaluation" and self.privacy.count_noise is not None:
             raise ValueError("an evaluation must have no count_noise: its clipping does not adapt")
         names = [spec.name for spec in self.tensors]
@@ -165,15 +171,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Length of the vector that a device reports."""
         if self.kind == "evaluation":
             return NUM_EVALUATION_SUMS
+        if self.ballot is not None:
+            return self.ballot.num_candidates
         return self.num_weights + (self.privacy.count_noise is not None)
 
     @property
+    def ballot(self) -> Ballot | None:
+        """What a discovery votes on; None of other plans."""
+        return None if self.discovery is msgspec.UNSET else self.discovery
+
+    @property
+    def vote_codec(self) -> VoteCodec | None:
+        """How a discovery's votes become integers; None of other plans, and where they are reported plain."""
+        secure, ballot = self.secure_aggregation, self.ballot
+        if secure is None or ballot is None:
+            return None
+        return VoteCodec(
+            value_bits=secure.value_bits,
+            max_cohort=secure.max_members,
+            vector_length=ballot.num_candidates,
+            max_words=ballot.parameters.max_words,
+        )
+
+    @property
     def quantiser(self) -> Quantiser | None:
-        """How updates become integers; None where they are reported plain."""
+        """How updates become integers; None where they are reported plain, or are votes, which are integers."""
         secure = self.secure_aggregation
         if (shared := self.shared_noise) is not None:
             return shared.quantiser
-        if secure is None:
+        if secure is None or self.ballot is not None:
             return None
         return Quantiser(
             l2_clip_norm=self.privacy.report_norm,
@@ -203,6 +229,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def l2_sensitivity(self) -> float:
         """How far one device moves the sum in L2 norm at most: its report's norm, or a little more after rounding."""
         return self.privacy.report_norm if self.quantiser is None else self.quantiser.l2_bound
+
+    def _check_discovery(self) -> None:
+        """A discovery has a ballot, and noise that the service adds: without any, what people type would come out."""
+        ballot, privacy = self.ballot, self.privacy
+        if (ballot is not None) != (self.kind == "discovery"):
+            raise ValueError("discovery must be there in the plan of a discovery, and in no other")
+        if ballot is None:
+            return
+        if privacy.noise_multiplier == 0:
+            raise ValueError("noise_multiplier must be > 0 for a discovery, got 0")
+        if privacy.noise_by != "service" or privacy.count_noise is not None:
+            raise ValueError("a discovery must have noise by the service and no count_noise")
+        if privacy.l2_clip_norm != ballot.parameters.vote_norm:
+            norm = ballot.parameters.vote_norm
+            raise ValueError(
+                f"l2_clip_norm must be sqrt(max_words), {norm}, for a discovery, got {privacy.l2_clip_norm}"
+            )
+        if self.update_format != "float32":
+            raise ValueError(f"update_format must be float32 for a discovery, got {self.update_format}")
 
 
 def noise_target(secure: SecureAggregationParameters, noise_multiplier: float, vector_length: int) -> NoiseTarget:

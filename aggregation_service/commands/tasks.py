@@ -23,7 +23,7 @@ from aggregation_service.rounds.optimizer import ServerAdam, ServerAverage, Serv
 from aggregation_service.rounds.parameters import RoundParameters
 from protocol.errors import MalformedMessage
 from protocol.plan import Plan, decode_plan
-from protocol.weights import decode_checkpoint
+from protocol.weights import decode_checkpoint, encode_checkpoint
 
 _OPTIMIZERS: dict[str, type[ServerOptimizer]] = {
     "average": ServerAverage,
@@ -146,7 +146,7 @@ def task_create(
 @click.argument("population_name", metavar="POPULATION")
 @config_option
 def task_end(*, population_name: str, config_path: Path) -> None:
-    """End the task whose round is next: an evaluation if one runs, else the training; its open round is abandoned.
+    """End an evaluation if one runs, else a discovery of new words, else the training; its open round is abandoned.
 
     The model stays, and what was spent stays spent. `task create` without a checkpoint goes on from the newest weights.
 
@@ -157,6 +157,25 @@ def task_end(*, population_name: str, config_path: Path) -> None:
     with clear_errors():
         task_id = operations.end_task(load_config(config_path), population_name)
     click.echo(f"task {task_id} of {population_name} has ended")
+
+
+@task.command("weights")
+@click.argument("population_name", metavar="POPULATION")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write, safetensors."
+)
+@config_option
+def task_weights(*, population_name: str, output: Path, config_path: Path) -> None:
+    """Write the population's newest weights to a file, exact, for `keychorus model`.
+
+    \b
+    Example:
+      keychorus service task weights en-gb --output newest.safetensors
+    """
+    with clear_errors():
+        version, weights = operations.current_checkpoint(load_config(config_path), population_name)
+        output.write_bytes(encode_checkpoint(weights))
+    click.echo(f"{output}: model version {version}")
 
 
 def _choose_aggregation(plan: Plan, parameters: RoundParameters, *, secure: bool | None, noise_by: str | None) -> Plan:

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from sqlalchemy import Connection
 
+from aggregation_service.coordination.discovering import on_level_closed
 from aggregation_service.coordination.noise import add_noise, book_release, without_noise
 from aggregation_service.coordination.sealed_sums import open_sums
 from aggregation_service.coordination.sealed_updates import Layout, combine_updates, rule_of
@@ -50,7 +51,7 @@ def close_round(
     now: float,
     random_bytes: RandomBytes = os.urandom,
 ) -> None:
-    """Turns a round's sums into its result: the next model version, or what an evaluation found.
+    """Turns a round's sums into its result: the next model version, what an evaluation found, or the next level.
 
     Args:
       database: where sums, ledger and checkpoint are.
@@ -66,6 +67,7 @@ def close_round(
         another.
       BrokenStream: the stream that the round's noise belongs to cannot go on.
       WrongClippingState: the clipping norm adapts, and what is stored of it is not this round's.
+      LostLevel: the list that devices voted on is missing.
       Deposed: another process leads now.
       NonFiniteUpdate, SumOffGrid: a sum that no reports of bounded norm make.
       WrongContent: the new weights are not finite.
@@ -73,12 +75,15 @@ def close_round(
     """
     rule = rule_of(record.task)
     result = _released(database, record, key, fence=fence, signer=signer, now=now, random_bytes=random_bytes)
-    if record.task.kind == "training":
-        weights = result[: record.task.plan.num_weights]  # behind them is what clipping counted, if it adapts
-        average = _average(record, weights) if isinstance(rule, Mean) else weights
-        _store_checkpoint(database, record, average, fence, now)
-    else:
-        _store_evaluation(database, record, result, fence=fence, signer=signer, now=now)
+    match record.task.kind:
+        case "training":
+            weights = result[: record.task.plan.num_weights]  # behind them is what clipping counted, if it adapts
+            average = _average(record, weights) if isinstance(rule, Mean) else weights
+            _store_checkpoint(database, record, average, fence, now)
+        case "evaluation":
+            _store_evaluation(database, record, result, fence=fence, signer=signer, now=now)
+        case "discovery":
+            _store_level(database, record, result, fence, now)
 
 
 def _released(
@@ -162,6 +167,13 @@ def _store_evaluation(
     with database.write() as connection:
         _end_round(connection, record, fence)
         on_evaluated(connection, record, noised, signer, now)
+    log_event("round_closed", round=record.id, reports=record.state.reported)
+
+
+def _store_level(database: Database, record: RoundRecord, noised: SumArray, fence: Fence, now: float) -> None:
+    with database.write() as connection:
+        _end_round(connection, record, fence)
+        on_level_closed(connection, record, noised, now)
     log_event("round_closed", round=record.id, reports=record.state.reported)
 
 

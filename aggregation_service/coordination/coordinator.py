@@ -37,6 +37,7 @@ from aggregation_service.storage.leadership import Leadership
 from aggregation_service.storage.locks import lock_population
 from aggregation_service.storage.models import Task
 from aggregation_service.storage.rounds import Assignment, RoundRecord
+from protocol.discovery.votes import check_votes
 from protocol.errors import MalformedMessage, NonFiniteUpdate
 from protocol.messages import CheckIn, CheckInAnswer, ComeBack, Receipt, Selected
 from protocol.plan import Plan
@@ -240,6 +241,8 @@ class Coordinator:
         record = rounds.find_open_round(connection, population)
         if record is None:
             return _Look(task=models.active_task(connection, population))
+        if record.task.kind == "discovery" and message.discovers_words is not True:
+            return _Look(task=record.task)  # to this device there is no round
         return _Look(record=record, decision=self._decide(connection, record, message))
 
     def _decide(self, connection: Connection, record: RoundRecord, message: CheckIn) -> Round | TurnedAway:
@@ -313,6 +316,8 @@ def _clip(payload: bytes, plan: Plan) -> ClippedUpdate:
     try:
         update = read_update(payload, plan.update_size, plan.update_format)
         check_bit(update, plan.privacy)
+        if plan.ballot is not None:
+            check_votes(update.values, plan.ballot.parameters.max_words)
         return clip_scaled(update, plan.privacy.report_norm)
     except MalformedMessage as error:
         raise Refused(RefusalKind.MALFORMED_UPDATE, str(error)) from None

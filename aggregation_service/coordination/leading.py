@@ -24,7 +24,7 @@ from aggregation_service.logs import log, log_event
 from aggregation_service.pruning import prune
 from aggregation_service.releases.publishing import Signer
 from aggregation_service.rounds.groups import GroupFailure
-from aggregation_service.rounds.state import AbandonReason, Phase, advance
+from aggregation_service.rounds.state import AbandonReason, Phase, abandon, advance, nobody_came
 from aggregation_service.storage import models, rounds, secure_groups
 from aggregation_service.storage.database import Database
 from aggregation_service.storage.leadership import Deposed, Leadership
@@ -153,7 +153,7 @@ class Leader:
         """Whether there is anything to write: the question of every poll, asked without any lock."""
         if record is None:
             return models.active_task_id(connection, population) is not None
-        if record.state.is_standing and not is_current(connection, record):
+        if record.state.is_standing and (not is_current(connection, record) or _gives_way(connection, record, now)):
             return True
         is_closing = record.state.phase is Phase.CLOSING
         if is_closing or self._key_of(record) is None:
@@ -162,8 +162,7 @@ class Leader:
 
     def _move(self, connection: Connection, record: RoundRecord, now: float) -> RoundRecord | None:
         """Applies what is due; returns the round as it is then, None if it is over."""
-        if record.state.is_standing and not is_current(connection, record):
-            rounds.retire_open_round(connection, record.population, AbandonReason.TASK_REPLACED, now)
+        if _retire_standing(connection, record, now):
             return None
         if self._key_of(record) is None:
             if record.state.reported or record.state.phase is Phase.CLOSING:
@@ -241,3 +240,22 @@ class Leader:
     def _forget_keys(self) -> None:
         with self._lock:
             self._keys.clear()
+
+
+def _retire_standing(connection: Connection, record: RoundRecord, now: float) -> bool:
+    """Ends a round that nobody is in yet and that is not to be, or not now; returns whether it was one."""
+    if record.state.is_standing and not is_current(connection, record):
+        rounds.retire_open_round(connection, record.population, AbandonReason.TASK_REPLACED, now)
+        return True
+    if _gives_way(connection, record, now):  # it stays in the books, unlike others that stood: the turn is training's
+        state = abandon(record.state, AbandonReason.TOO_FEW_DEVICES, now)
+        rounds.save_round(connection, replace(record, state=state))
+        return True
+    return False
+
+
+def _gives_way(connection: Connection, record: RoundRecord, now: float) -> bool:
+    """Whether a discovery has waited in vain for devices whose owners allow it, and there is training to be done."""
+    if record.task.kind != "discovery" or not nobody_came(record.state, now):
+        return False
+    return models.find_running(connection, record.population, "training") is not None

@@ -23,6 +23,7 @@ from aggregation_service.privacy.ledger import (
     LedgerEvent,
     ReleasesLost,
     SumReleased,
+    VotesReleased,
 )
 from aggregation_service.privacy.mechanisms.parameters import Independent
 from aggregation_service.privacy.mechanisms.streams import NoiseStream, WrongState
@@ -227,7 +228,11 @@ def _fresh_event(task: Task, noise: SumNoise, facts: Facts, *, is_secure: bool) 
         "l2_clip_norm": noise.one_report,
         "secure_aggregation": is_secure,
     }
-    privacy = task.plan.privacy
+    privacy, ballot = task.plan.privacy, task.plan.ballot
+    if ballot is not None:
+        return VotesReleased(
+            **told, discovery_id=ballot.discovery_id, level=ballot.level, num_candidates=ballot.num_candidates
+        )
     if noise.grid is None or privacy.count_noise is None:
         return GaussianSumReleased(**told)
     return AdaptiveSumReleased(

@@ -10,10 +10,11 @@ from aggregation_service.served import served_files
 from aggregation_service.storage import models
 from aggregation_service.storage.books import max_participations
 from aggregation_service.storage.clipping_states import clipping_of, for_next_round
+from aggregation_service.storage.discoveries import find_candidates
 from aggregation_service.storage.files import get_entry, put_file
 from aggregation_service.storage.models import Checkpoint, Task
 from aggregation_service.storage.rounds import RoundRecord, next_number
-from protocol.manifest import Manifest, SignedManifest, sign_manifest
+from protocol.manifest import FileEntry, Manifest, SignedManifest, sign_manifest
 from protocol.plan import encode_plan
 
 
@@ -81,11 +82,7 @@ def _checkpoint_of(connection: Connection, task: Task) -> Checkpoint | None:
 def _sign(
     connection: Connection, task: Task, checkpoint: Checkpoint, key: Ed25519PrivateKey, now: float
 ) -> SignedManifest:
-    files = {
-        "plan": task.plan_file,
-        "training_graph": get_entry(connection, task.training_graph_sha256),
-        **served_files(connection, task.population, checkpoint, task.plan.tensors),
-    }
+    files = {"plan": task.plan_file, **_work_files(connection, task, checkpoint)}
     if task.vocabulary_sha256 is not None:
         files["vocabulary"] = get_entry(connection, task.vocabulary_sha256)
     if task.baseline_version is not None:
@@ -102,3 +99,15 @@ def _sign(
         files=files,
     )
     return sign_manifest(manifest, key)
+
+
+def _work_files(connection: Connection, task: Task, checkpoint: Checkpoint) -> dict[str, FileEntry]:
+    """What devices compute with: a model, or in a discovery the candidates, which need none."""
+    candidates = find_candidates(connection, task.id)
+    if candidates is not None:
+        return {"candidates": candidates}
+    graph = get_entry(connection, task.training_graph_sha256)
+    return {
+        "training_graph": graph,
+        **served_files(connection, task.population, checkpoint, task.plan.tensors),
+    }

@@ -46,7 +46,17 @@ def show(template: str, **shown: Any) -> str:
 
 def read_number(values: MultiDict[str, str], name: str) -> int | None:
     """A number in a query or a form; None if there is none by this name, or it is not one from 0 to `MAX_NUMBER`."""
-    text = values.get(name, "")
+    return _number(values.get(name, ""))
+
+
+def read_numbers(values: MultiDict[str, str], name: str) -> list[int] | None:
+    """All numbers of a form by this name, as `read_number`; None if one of them is none."""
+    numbers = [_number(text) for text in values.getlist(name)]
+    known = [number for number in numbers if number is not None]
+    return known if len(known) == len(numbers) else None
+
+
+def _number(text: str) -> int | None:
     is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_NUMBER))
     return int(text) if is_number and int(text) <= MAX_NUMBER else None
 

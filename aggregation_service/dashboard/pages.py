@@ -24,6 +24,7 @@ from aggregation_service.operators.access import require_role
 from aggregation_service.privacy.wording import tell_mechanism
 from aggregation_service.service import clock_of, current_service
 from aggregation_service.storage.books import list_refusals
+from aggregation_service.storage.discoveries import count_words
 from aggregation_service.storage.leadership import newest_holder
 from aggregation_service.storage.models import has_population
 
@@ -64,6 +65,7 @@ def population_page(name: str) -> str:
             "releases": releases.list_releases(connection, name),
             "rollback": releases.find_rollback(connection, name),
             "tasks": tasks.list_tasks(connection, name),
+            "words_waiting": count_words(connection, name, "found"),
             "refusals": sorted(list_refusals(connection, name).items(), key=lambda pair: -pair[1]),
         }
     if before is not None and not shown["page"].rounds:

@@ -4,6 +4,15 @@ They work on the database, beside a running service or without one.
 """
 
 from aggregation_service.operations.budgets import BudgetOutlook, budget_outlook
+from aggregation_service.operations.discoveries import (
+    DiscoverySettings,
+    NewDiscovery,
+    approved_words,
+    checked_parameters,
+    create_discovery,
+    decide_words,
+    list_words,
+)
 from aggregation_service.operations.evaluations import EvaluationSettings, create_evaluation
 from aggregation_service.operations.identities import (
     NewToken,
@@ -47,19 +56,25 @@ from aggregation_service.releases.statements import STATEMENT_FILE
 __all__ = [
     "STATEMENT_FILE",
     "BudgetOutlook",
+    "DiscoverySettings",
     "EvaluationSettings",
+    "NewDiscovery",
     "NewToken",
     "OperationError",
     "Proposal",
     "ServicePaths",
     "add_population",
+    "approved_words",
     "budget_outlook",
+    "checked_parameters",
     "count_devices",
+    "create_discovery",
     "create_enrolment_token",
     "create_evaluation",
     "create_task",
     "current_checkpoint",
     "current_version",
+    "decide_words",
     "end_task",
     "get_policy",
     "gunicorn_command",
@@ -68,6 +83,7 @@ __all__ = [
     "list_enrolment_tokens",
     "list_populations",
     "list_releases",
+    "list_words",
     "make_session_key",
     "prepare_database",
     "privacy_statement",

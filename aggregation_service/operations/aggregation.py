@@ -10,9 +10,10 @@ from aggregation_service.privacy.ledger import UnknownEvent, encode_event
 from aggregation_service.privacy.shares_planning import LEAST_SHARE_OF_MEMBERS, MAX_MEMBERS
 from aggregation_service.privacy.sum_noise import sum_noise
 from aggregation_service.rounds.parameters import RoundParameters
+from protocol.discovery.ballot import Ballot
 from protocol.distributed_noise import value_bits_needed
 from protocol.errors import MalformedMessage
-from protocol.lanes import MAX_VALUE_BITS
+from protocol.lanes import MAX_VALUE_BITS, MIN_VALUE_BITS
 from protocol.plan import (
     Plan,
     PrivacyParameters,
@@ -100,6 +101,21 @@ def for_evaluation(plan: Plan) -> Plan:
     return _replaced(plan, msgspec.structs.replace(secure, value_bits=EVALUATION_BITS))
 
 
+def for_discovery(plan: Plan, privacy: PrivacyParameters, ballot: Ballot) -> Plan:
+    """A plan that votes on `ballot`: under secure aggregation with the fewest bits that hold a vote of each member.
+
+    Raises:
+      MalformedMessage: the plan contradicts itself.
+
+    """
+    secure = plan.secure_aggregation
+    if secure is not None:
+        bits = max(MIN_VALUE_BITS, 1 + (secure.max_members - 1).bit_length())
+        secure = msgspec.structs.replace(secure, value_bits=bits)
+    changes = {"kind": "discovery", "discovery": ballot, "update_format": "float32"}
+    return _replaced(plan, secure, privacy, **changes)
+
+
 def check_groups(plan: Plan, parameters: RoundParameters) -> None:
     """Checks that a cohort can form a group at all.
 
@@ -161,11 +177,17 @@ def _group_sizes(plan: Plan, parameters: RoundParameters, *, least_share: float)
     return smallest, largest
 
 
-def _replaced(plan: Plan, secure: SecureAggregationParameters | None, privacy: PrivacyParameters | None = None) -> Plan:
+def _replaced(
+    plan: Plan,
+    secure: SecureAggregationParameters | None,
+    privacy: PrivacyParameters | None = None,
+    **changes: object,
+) -> Plan:
     """Checked against the devices' bounds by reading it as they do."""
     update_format = plan.update_format if secure is None else "float32"
     values = msgspec.structs.asdict(plan)
     values |= {"secure_aggregation": secure, "update_format": update_format, "privacy": privacy or plan.privacy}
+    values |= changes
     try:
         return decode_plan(encode_plan(Plan(**values)))
     except ValueError as error:

@@ -116,7 +116,7 @@ def create_task(
 
 
 def end_task(config: ServiceConfig, population: str, *, actor: str | None = None) -> int:
-    """Ends the population's task whose round is next, and abandons its open round, in the open.
+    """Ends an evaluation if one runs, else a discovery, else the training; its open round is abandoned, in the open.
 
     Args:
       config: the service.
@@ -134,7 +134,7 @@ def end_task(config: ServiceConfig, population: str, *, actor: str | None = None
     with opened(config) as database, database.write() as connection:
         require_population(connection, population)
         lock_population(connection, population)
-        task_id = models.active_task_id(connection, population)
+        task_id = models.endable_task_id(connection, population)
         if task_id is None:
             raise OperationError(f"population {population} has no task that has not ended")
         models.end_task(connection, task_id, "cancelled", now)
@@ -174,7 +174,7 @@ def current_version(config: ServiceConfig, population: str) -> int:
 
 
 def _abandon_training_round(connection: Connection, population: str, now: float) -> None:
-    """An open round of an evaluation goes on: it is not about what is trained next."""
+    """An open round of an evaluation or a discovery goes on: it is not about what is trained next."""
     record = rounds.find_open_round(connection, population)
     if record is None or record.task.kind != "training":
         return

@@ -20,6 +20,7 @@ from aggregation_service.privacy.ledger import (
     LedgerEvent,
     ReleasesLost,
     UnknownEvent,
+    VotesReleased,
 )
 from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
@@ -50,6 +51,7 @@ def charges(events: Iterable[LedgerEvent]) -> tuple[Charge, ...]:
     |---------------------------------|-------------------------------------------------------------------------------|
     | sums with fresh noise, and lost | at their least noise, the most participations of a device and all lost        |
     | a stream of sums                | once, at the noise over the stream's sensitivity, for what was observed in it |
+    | sums of votes                   | with those with fresh noise, or apart, no more often than there were any      |
     | clipping quantiles              | at their least noise, the most participations of a device                     |
     | metrics                         | the same                                                                      |
 
@@ -66,7 +68,7 @@ def charges(events: Iterable[LedgerEvent]) -> tuple[Charge, ...]:
     fresh = [each for each in events if isinstance(each, FreshSum) and _was_fresh(each)]
     quantiles = [each for each in events if isinstance(each, ClippingQuantileReleased)]
     metrics = [each for each in events if isinstance(each, FederatedMetricsReleased)]
-    found = [_charge_sums(fresh), *_charge_streams(events), _charge_extras(quantiles), _charge_extras(metrics)]
+    found = [*_charge_fresh(fresh), *_charge_streams(events), _charge_extras(quantiles), _charge_extras(metrics)]
     return tuple(charge for charge in found if charge is not None)
 
 
@@ -104,6 +106,25 @@ def effective_multiplier(charged: Iterable[Charge]) -> float:
 
 def _was_fresh(event: FreshSum) -> bool:
     return not isinstance(event, ReleasesLost) or isinstance(event.mechanism, Independent)
+
+
+def _charge_fresh(events: Sequence[FreshSum]) -> list[Charge | None]:
+    """Both ways hold for every device, so the cheaper one is charged.
+
+    Together every participation is charged at the least noise of all. Apart, votes have their own, and a device is in
+    no more of them than there were: a few levels do not cost as if the rounds of a long training had had their noise.
+    """
+    votes = [event for event in events if isinstance(event, VotesReleased)]
+    others = [event for event in events if not isinstance(event, VotesReleased)]
+    if not votes or not others:
+        return [_charge_at_most(votes) if votes else _charge_sums(others)]
+    apart, together = [_charge_sums(others), _charge_at_most(votes)], [_charge_sums(events)]
+    return max(apart, together, key=lambda way: effective_multiplier(each for each in way if each is not None))
+
+
+def _charge_at_most(votes: Sequence[VotesReleased]) -> Charge:
+    times = min(most_participations(votes), len(votes))
+    return Charge(min(event.noise_multiplier for event in votes), times)
 
 
 def _charge_sums(events: Sequence[FreshSum]) -> Charge | None:

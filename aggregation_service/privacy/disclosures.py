@@ -16,12 +16,13 @@ from aggregation_service.privacy.ledger import (
     LedgerEvent,
     ReleasesLost,
     SumReleased,
+    VotesReleased,
 )
 from aggregation_service.privacy.mechanisms.parameters import Independent, Mechanism
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 from aggregation_service.privacy.shares import SumOfShares
 
-ReleaseKind = Literal["model", "evaluation", "clipping_quantile", "metrics", "lost"]
+ReleaseKind = Literal["model", "evaluation", "discovery", "clipping_quantile", "metrics", "lost"]
 
 
 class RoundFacts(NamedTuple):
@@ -29,7 +30,7 @@ class RoundFacts(NamedTuple):
 
     Attributes:
       plan_sha256: of the plan that its devices were given.
-      kind: "training" or "evaluation".
+      kind: "training", "evaluation" or "discovery".
       l2_sensitivity: how far one report moves the sum in real numbers, `Plan.l2_sensitivity`.
       separation_rounds: of a correlated mechanism: the fewest steps between two reports of a device, as enforced.
       participation_limit: likewise the most reports of a device in the stream; 0 for no limit.
@@ -259,6 +260,8 @@ def _kind(event: LedgerEvent, rounds: Mapping[str, RoundFacts]) -> ReleaseKind:
             return "clipping_quantile"
         case FederatedMetricsReleased():
             return "metrics"
+        case VotesReleased():
+            return "discovery"
         case _:
             facts = rounds.get(event.round_id)
             return "evaluation" if facts is not None and facts.kind == "evaluation" else "model"

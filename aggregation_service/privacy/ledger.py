@@ -67,6 +67,17 @@ class AdaptiveSumReleased(GaussianSumReleased, frozen=True, kw_only=True, tag="a
     count_noise: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
+class VotesReleased(GaussianSumReleased, frozen=True, kw_only=True, tag="votes_released"):
+    """A sum of votes was released, as before, in one level of a discovery of new words.
+
+    A device is in at most one such sum a level: a round has one, and a device is in a round once.
+    """
+
+    discovery_id: Identifier
+    level: Number
+    num_candidates: Count
+
+
 class CorrelatedSumReleased(_Release, frozen=True, kw_only=True, tag="correlated_sum_released"):
     """One step of a stream: a sum of clipped updates with noise that is correlated with that of the steps before.
 
@@ -174,8 +185,8 @@ class ReleasesLost(_Event, frozen=True, kw_only=True, tag="releases_lost"):
     mechanism: Mechanism = Independent()
 
 
-SumReleased = GaussianSumReleased | AdaptiveSumReleased | CorrelatedSumReleased | DistributedSumReleased
-"""A sum of clipped updates, by whatever noise."""
+SumReleased = GaussianSumReleased | AdaptiveSumReleased | VotesReleased | CorrelatedSumReleased | DistributedSumReleased
+"""A sum of what devices reported, by whatever noise."""
 
 RoundEvent = SumReleased | ClippingQuantileReleased | FederatedMetricsReleased
 """What a round released."""

@@ -27,7 +27,7 @@ from aggregation_service.privacy.disclosures import (
     list_shares,
     list_streams,
 )
-from aggregation_service.privacy.ledger import DistributedSumReleased, LedgerEvent, SumReleased
+from aggregation_service.privacy.ledger import DistributedSumReleased, LedgerEvent, SumReleased, VotesReleased
 from aggregation_service.privacy.mechanisms.sensitivity import sensitivity
 
 
@@ -201,6 +201,7 @@ def make_statement(
             floating=floating,
             noised=noised,
             is_distributed=is_distributed,
+            has_discoveries=any(isinstance(event, VotesReleased) for event in events),
         ),
         not_checked=(*wording.NOT_CHECKED, *map(_not_checked, shares)),
         noise_multiplier=min(event.noise_multiplier for event in events),

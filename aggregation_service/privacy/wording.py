@@ -52,6 +52,12 @@ NOT_PROTECTED_IN_STREAMS = (
 )
 """Besides, where noise was correlated from round to round."""
 
+NOT_PROTECTED_IN_DISCOVERIES = (
+    "words that more devices have than a discovery of new words hides: operators read them",
+    "beginnings of words that more devices have than a discovery hides: they go to all devices that vote",
+)
+"""Besides, where devices voted for new words."""
+
 NOT_CHECKED_SHARES = (
     "that devices added their shares of the noise: nobody sees one; {num_shares} honest ones are counted on in each "
     "group of {least_reports} and more, as if {adversaries:.1%} were corrupt and {dropouts:.1%} dropped out"
@@ -171,14 +177,16 @@ def list_not_protected(
     floating: int,
     noised: int,
     is_distributed: bool = False,
+    has_discoveries: bool = False,
 ) -> tuple[str, ...]:
     """What is not protected, in full sentences but for the full stop."""
     kept = tuple(sentence.format(rule=rule) for rule in robust_rules for sentence in NOT_PROTECTED_WHERE_KEPT)
     in_groups = NOT_PROTECTED_WITH_SHARES if is_distributed else NOT_PROTECTED_IN_GROUPS
     seen = (*kept, *in_groups) if is_secure else kept or NOT_PROTECTED[:1]
     streams = NOT_PROTECTED_IN_STREAMS if has_streams else ()
+    words = NOT_PROTECTED_IN_DISCOVERIES if has_discoveries else ()
     bits = (NOT_PROTECTED_IN_FLOATS.format(floating=floating, noised=noised),) if floating else ()
-    return (*seen, *NOT_PROTECTED[1:], *streams, *bits)
+    return (*seen, *NOT_PROTECTED[1:], *streams, *words, *bits)
 
 
 def _counted(count: int, one: str) -> str:

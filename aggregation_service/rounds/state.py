@@ -194,6 +194,11 @@ def advance(current: Round, now: float, *, groups_under_way: bool = False) -> Ro
     return _end_reporting(moved, now)
 
 
+def nobody_came(current: Round, now: float) -> bool:
+    """Whether a round has stood for longer than a cohort may take to gather, and no device was selected into it."""
+    return current.is_standing and now > current.opened_at + current.parameters.selection_timeout_s
+
+
 def close(current: Round) -> Round:
     """Ends a CLOSING round whose result is stored with it.
 

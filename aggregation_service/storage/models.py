@@ -10,19 +10,23 @@ from aggregation_service.policy import PopulationPolicy
 from aggregation_service.rounds.optimizer import ServerOptimizer
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.storage.files import put_file
-from aggregation_service.storage.tables import checkpoints, files, populations, tasks
+from aggregation_service.storage.tables import checkpoints, files, populations, rounds, tasks
 from protocol.manifest import FileEntry
 from protocol.plan import Plan, decode_plan, encode_plan
 
-TaskKind = Literal["training", "evaluation"]
+TaskKind = Literal["training", "evaluation", "discovery"]
 EndReason = Literal["replaced", "budget_spent", "completed", "cancelled"]
 """Why a task ended. `replaced`: by a newer one of its kind. `budget_spent`: its next round would exceed the policy.
-`completed`: it was an evaluation, and its round closed; training is never completed. `cancelled`: by an operator."""
+`completed`: it was an evaluation or a discovery's level, and its round closed; training is never completed.
+`cancelled`: by an operator."""
+
+_TRAINING_LAST: tuple[TaskKind, ...] = ("evaluation", "discovery", "training")
+_TRAINING_FIRST: tuple[TaskKind, ...] = ("evaluation", "training", "discovery")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """What a population trains or evaluates. Only `ended_at` and `ended_because` ever change, once.
+    """What a population trains, evaluates or votes on. Only `ended_at` and `ended_because` ever change, once.
 
     `candidate_version` and `baseline_version` are an evaluation's: the model versions that it compares.
     """
@@ -142,12 +146,24 @@ def newest_task(connection: Connection, population: str) -> Task | None:
 
 
 def active_task_id(connection: Connection, population: str) -> int | None:
-    """The id of the task whose round is next: an evaluation before training; None where all have ended."""
-    running = (tasks.c.population == population) & tasks.c.ended_at.is_(None)
-    evaluation_first = case((tasks.c.kind == "evaluation", 0), else_=1)
-    task_id: int | None = connection.scalar(
-        select(tasks.c.id).where(running).order_by(evaluation_first, tasks.c.id.desc()).limit(1)
-    )
+    """The id of the task whose round is next; None where all have ended.
+
+    An evaluation is before a discovery, and that before training; but after a round of a discovery it is training's
+    turn, so that a discovery which waits for devices does not keep the model waiting.
+    """
+    turn = _TRAINING_FIRST if _last_round_kind(connection, population) == "discovery" else _TRAINING_LAST
+    return _first_running(connection, population, turn)
+
+
+def endable_task_id(connection: Connection, population: str) -> int | None:
+    """The id of the task that an operator who ends one means: an evaluation, else a discovery, else training."""
+    return _first_running(connection, population, _TRAINING_LAST)
+
+
+def find_running(connection: Connection, population: str, kind: TaskKind) -> int | None:
+    """The id of the task of that kind that has not ended; None where there is none."""
+    running = (tasks.c.population == population) & (tasks.c.kind == kind) & tasks.c.ended_at.is_(None)
+    task_id: int | None = connection.scalar(select(tasks.c.id).where(running))
     return task_id
 
 
@@ -248,6 +264,23 @@ def add_checkpoint(
     }
     connection.execute(checkpoints.insert().values(row))
     return version
+
+
+def _first_running(connection: Connection, population: str, turns: tuple[TaskKind, ...]) -> int | None:
+    running = (tasks.c.population == population) & tasks.c.ended_at.is_(None)
+    turn = case({kind: place for place, kind in enumerate(turns)}, value=tasks.c.kind)
+    task_id: int | None = connection.scalar(
+        select(tasks.c.id).where(running).order_by(turn, tasks.c.id.desc()).limit(1)
+    )
+    return task_id
+
+
+def _last_round_kind(connection: Connection, population: str) -> str | None:
+    """Of the population's newest round that has ended."""
+    ended = select(tasks.c.kind).join(rounds, rounds.c.task_id == tasks.c.id)
+    ended = ended.where(rounds.c.population == population, rounds.c.ended_at.is_not(None))
+    kind: str | None = connection.scalar(ended.order_by(rounds.c.number.desc()).limit(1))
+    return kind
 
 
 def _end_tasks(connection: Connection, which: ColumnElement[bool], because: EndReason, now: float) -> None:

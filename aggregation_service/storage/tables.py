@@ -308,6 +308,25 @@ stream_participation = Table(
 # The clipping norm of a task's next round, where it adapts; a round that was made says its own in `rounds`.
 clipping_states = Table("clipping_states", metadata, _task(), Column("state", Text, nullable=False))
 
+# What each level of a discovery votes on; a level is a task of its own.
+discovery_levels = Table("discovery_levels", metadata, _task(), _file("candidates_sha256"))
+
+# Words that came out of discoveries, to be reviewed; `devices` is the noised count.
+discovered_words = Table(
+    "discovered_words",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _population(),
+    Column("task_id", Integer, ForeignKey("tasks.id"), nullable=False),
+    Column("word", Text, nullable=False),
+    Column("devices", Float, nullable=False),
+    Column("status", String(16), nullable=False, server_default="found"),
+    Column("found_at", Float, nullable=False),
+    Column("decided_at", Float),
+    Column("decided_by", String(63)),
+    UniqueConstraint("task_id", "word"),
+)
+
 # Append-only; each row holds the SHA-256 of the one before, whichever population that was of.
 ledger = Table(
     "ledger",

@@ -26,6 +26,7 @@ from device_runtime.rounds.agent import Agent, Enrolment
 from device_runtime.rounds.terms import TermsFile
 from device_runtime.stop_signal import StopSignal
 from device_runtime.storage.files import only_process, private_directory
+from device_runtime.suggestions.blocked import BlockList
 from protocol.messages import Token
 from tokenizer.vocabulary import Vocabulary
 
@@ -39,6 +40,8 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
         "    --public-key reports/demo/release/public_key.txt --always-eligible",
         "keychorus device run --service https://keys.example.org --population english --public-key enrolment.txt \\\n"
         "    --require-secure-aggregation --max-epsilon 4",
+        "keychorus device run --service https://keys.example.org --population english --public-key enrolment.txt \\\n"
+        "    --discover-words --blocked-words names.txt",
     )
 )
 @click.option("--service", required=True, help="Address of the aggregation service; https, or http to this machine.")
@@ -76,6 +79,18 @@ TOKEN_VARIABLE = "KEYCHORUS_ENROLMENT_TOKEN"  # noqa: S105  # a variable's name
     help="Refuse rounds whose plan does not promise that all of the population's releases together cost this at most.",
 )
 @click.option("--max-delta", type=float, help=f"The largest δ of such a promise; {DEFAULT_MAX_DELTA:g}.")
+@click.option(
+    "--discover-words/--no-discover-words",
+    "discovers_words",
+    default=False,
+    show_default=True,
+    help="Whether this device votes, in masked sums, for words that it typed and no vocabulary has.",
+)
+@click.option(
+    "--blocked-words",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Text file, one word a line, of words that are never voted for, besides those that the release blocks.",
+)
 @condition_options
 @click.option("--always-eligible", is_flag=True, help="The same as --conditions always.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop after so many steps; otherwise run until stopped.")
@@ -92,6 +107,8 @@ def run(
     require_device_noise: bool,
     max_epsilon: float | None,
     max_delta: float | None,
+    discovers_words: bool,
+    blocked_words: Path | None,
     source: str,
     always_eligible: bool,
     steps: int | None,
@@ -116,8 +133,10 @@ def run(
             require_secure_aggregation=require_secure_aggregation,
             require_device_noise=require_device_noise,
             weakest_promise=weakest_promise(max_epsilon, max_delta),
+            discovers_words=discovers_words,
         )
-        vocabulary = _installed_vocabulary(release, key)
+        own_blocked = BlockList.read(blocked_words) if blocked_words else BlockList()
+        vocabulary, blocked = _installed(release, key)
         private_directory(data_dir)
         with (
             only_process(data_dir / "agent.lock"),
@@ -125,7 +144,7 @@ def run(
             conditions_from("always" if always_eligible else source, data_dir, overrides, stop.is_set) as conditions,
         ):
             environment = DeviceEnvironment(data_directory=data_dir, conditions=conditions, is_ending=stop.is_set)
-            _run(environment, enrolment, vocabulary, stop, steps)
+            _run(environment, enrolment, vocabulary, stop, steps, blocked=blocked | own_blocked)
 
 
 def _run(
@@ -134,11 +153,13 @@ def _run(
     vocabulary: Vocabulary | None,
     stop: StopSignal,
     steps: int | None,
+    *,
+    blocked: BlockList,
 ) -> None:
     data_dir = environment.data_directory
     TermsFile(data_dir / enrolment.population).note_wishes(enrolment.wishes)
     with open_log(data_dir) as log, Diary(data_dir / DIARY_FILE) as diary:
-        agent = Agent(environment, enrolment, log, vocabulary)
+        agent = Agent(environment, enrolment, log, vocabulary, blocked=blocked)
         refresh = ReleaseRefresh(environment, enrolment, log)
         Daemon(agent, stop, environment.clock, environment.conditions, diary=diary, refresh=refresh).run(steps)
 
@@ -152,5 +173,9 @@ def _enrolment_token(given: str | None, file: Path | None) -> str | None:
         raise click.UsageError("an enrolment token must be 64 hexadecimal digits, got something else") from None
 
 
-def _installed_vocabulary(release: Path | None, key: Ed25519PublicKey) -> Vocabulary | None:
-    return None if release is None else Vocabulary(open_release(release, key).vocabulary)
+def _installed(release: Path | None, key: Ed25519PublicKey) -> tuple[Vocabulary | None, BlockList]:
+    """What an installed release brings: its vocabulary, and words that are neither suggested nor voted for."""
+    if release is None:
+        return None, BlockList()
+    opened = open_release(release, key)
+    return Vocabulary(opened.vocabulary), BlockList.from_text(opened.blocked_words)

@@ -9,10 +9,12 @@ import click
 from device_runtime.commands.keyboard import kept_release
 from device_runtime.commands.log_report import show_log
 from device_runtime.commands.options import data_directory, examples, one_sentence_errors
+from device_runtime.diary import DIARY_FILE, Diary
 from device_runtime.keyboard.privacy import privacy_line
 from device_runtime.rounds.agent_state import AgentState, StateFile
 from device_runtime.rounds.terms import TermsFile
-from device_runtime.rounds.terms_in_words import tell_terms
+from device_runtime.rounds.terms_in_words import Fact, tell_terms
+from device_runtime.rounds.votes_in_words import LOOKED_AT, tell_votes
 
 _ENROLMENT = {
     "not_yet": "not yet; the service is asked before the first check-in",
@@ -44,8 +46,16 @@ def _rounds(state: AgentState) -> Iterator[str]:
 
 
 def _privacy(data_dir: Path, population: str) -> Iterator[str]:
-    for fact in tell_terms(TermsFile(data_dir / population).load()):
+    for fact in (*tell_terms(TermsFile(data_dir / population).load()), *_votes(data_dir)):
         yield f"{fact.about:18} {fact.told}"
     release = kept_release(data_dir, population, None)
     if release is not None:
         yield f"its model          {privacy_line(release.privacy_statement)}"
+
+
+def _votes(data_dir: Path) -> list[Fact]:
+    """Of all populations: the diary is the device's."""
+    if not (data_dir / DIARY_FILE).exists():
+        return []
+    with Diary(data_dir / DIARY_FILE) as diary:
+        return tell_votes(diary.entries(LOOKED_AT))

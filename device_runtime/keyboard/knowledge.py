@@ -11,6 +11,7 @@ from device_runtime.keyboard.answers import answer, read_body
 from device_runtime.keyboard.device import KeyboardDevice
 from device_runtime.rounds.terms import TermsFile
 from device_runtime.rounds.terms_in_words import tell_terms
+from device_runtime.rounds.votes_in_words import LOOKED_AT, tell_votes
 from device_runtime.storage.files import UnusableKey
 from device_runtime.typing_log import TypingLog
 
@@ -134,7 +135,7 @@ def _held(device: KeyboardDevice) -> Held:
 
 def _terms(device: KeyboardDevice) -> list[Term]:
     known = TermsFile(device.data_directory / device.population).load()
-    return [Term(*fact) for fact in tell_terms(known)]
+    return [Term(*fact) for fact in (*tell_terms(known), *tell_votes(device.diary.entries(LOOKED_AT)))]
 
 
 def _done(device: KeyboardDevice) -> Done:

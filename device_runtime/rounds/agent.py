@@ -16,6 +16,7 @@ Before its first check-in a device enrols its key (`enrolling` tells what follow
 import dataclasses
 from dataclasses import dataclass, field
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_runtime.environment import DeviceEnvironment
@@ -33,7 +34,8 @@ from device_runtime.rounds.agent_state import (
     Waiting,
 )
 from device_runtime.rounds.bookkeeping import POLL_S, SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import NoiseByService, PlainReports, WeakPromise
+from device_runtime.rounds.chosen_words import ChosenWords
+from device_runtime.rounds.configuration import NoiseByService, PlainReports, WeakPromise, WordsNotAllowed
 from device_runtime.rounds.enrolling import consequence_of
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.round_files import RoundFiles
@@ -42,8 +44,10 @@ from device_runtime.rounds.spool import Spool
 from device_runtime.rounds.taking_part import TakingPart
 from device_runtime.rounds.terms import TermsFile, Wishes
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain, PlanDoesNotFit
+from device_runtime.rounds.voter import Voter
 from device_runtime.runtime import InvalidModel, runtime_name
 from device_runtime.storage.files import UnreadableData
+from device_runtime.suggestions.blocked import BlockList
 from device_runtime.typing_log import TypingLog
 from protocol.enrolment import Enrol
 from protocol.errors import ProtocolError
@@ -61,6 +65,7 @@ _REFUSALS = (
     InvalidVocabulary,
     UnreadableData,
     WeakPromise,
+    WordsNotAllowed,
 )
 
 
@@ -76,6 +81,7 @@ class Enrolment:
       require_secure_aggregation: the owner's wish: rounds whose reports the service would see are refused.
       require_device_noise: the owner's wish: rounds whose noise the service would add, or nobody, are refused.
       weakest_promise: the owner's wish: rounds that promise less privacy, or none, are refused.
+      discovers_words: the owner's wish: to vote for new words. Without it the device is in no such round.
 
     """
 
@@ -86,6 +92,7 @@ class Enrolment:
     require_secure_aggregation: bool = False
     require_device_noise: bool = False
     weakest_promise: PrivacyPromise | None = None
+    discovers_words: bool = False
 
     @property
     def wishes(self) -> Wishes:
@@ -94,6 +101,7 @@ class Enrolment:
             require_secure_aggregation=self.require_secure_aggregation,
             require_device_noise=self.require_device_noise,
             weakest_promise=self.weakest_promise,
+            discovers_words=self.discovers_words,
         )
 
 
@@ -107,6 +115,8 @@ class Agent:
         log: TypingLog,
         vocabulary: Vocabulary | None = None,
         memory: SessionMemory | None = None,
+        *,
+        blocked: BlockList | None = None,
     ):
         """Takes up the work where the state in the data directory says.
 
@@ -116,6 +126,7 @@ class Agent:
           log: what to train on.
           vocabulary: the installed one, used by rounds whose manifest names none or the same.
           memory: of the agent before, where one process makes several for one device.
+          blocked: words that this device never votes for.
 
         Raises:
           InsecureAddress: the service's address would send updates unencrypted.
@@ -138,6 +149,7 @@ class Agent:
             clock=environment.clock,
             jitter=environment.jitter,
         )
+        self._chosen = ChosenWords(folder, environment.clock)
         self._round = TakingPart(
             environment=environment,
             log=log,
@@ -148,6 +160,8 @@ class Agent:
             require_secure_aggregation=enrolment.require_secure_aggregation,
             require_device_noise=enrolment.require_device_noise,
             weakest_promise=enrolment.weakest_promise,
+            discovers_words=enrolment.discovers_words,
+            voter=Voter(chosen=self._chosen, blocked=blocked or BlockList()),
         )
 
     def step(self) -> Outcome:
@@ -172,6 +186,7 @@ class Agent:
 
     def _step(self) -> Outcome:
         now = self._environment.clock()
+        self._chosen.forget_old()
         state = self._books.load(now)
         if (pause_s := state.pause.remaining_s(now)) > 0:
             return Outcome(event=Event.WAITING, next_step_in_s=pause_s)
@@ -243,7 +258,12 @@ class Agent:
             return Outcome(event=Event.NOTHING_TO_TRAIN, next_step_in_s=POLL_S)
         if state.enrolment != "enrolled":
             return self._enrol(state)
-        message = CheckIn(device_id=state.device_id, runtime=runtime_name(), num_examples=num_messages)
+        message = CheckIn(
+            device_id=state.device_id,
+            runtime=runtime_name(),
+            num_examples=num_messages,
+            discovers_words=self._enrolment.discovers_words or msgspec.UNSET,
+        )
         answer = self._client.check_in(self._enrolment.population, message)
         now = self._environment.clock()
         if isinstance(answer, ComeBack):

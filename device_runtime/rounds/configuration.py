@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from protocol.checkpoints import apply_difference
+from protocol.discovery.ballot import Ballot
+from protocol.discovery.candidates import CandidateList, decode_candidates
 from protocol.errors import MalformedMessage, WrongContent, WrongManifest
 from protocol.manifest import FileEntry, Manifest, check_content
 from protocol.plan import Plan, PrivacyPromise, decode_plan
@@ -18,10 +20,12 @@ VOCABULARY = "vocabulary"
 CHECKPOINT_BASE = "checkpoint_base"
 CHECKPOINT_DIFFERENCE = "checkpoint_difference"
 BASELINE_CHECKPOINT = "baseline_checkpoint"
+CANDIDATES = "candidates"
 REQUIRED_FILES = (PLAN, TRAINING_GRAPH, CHECKPOINT)
 """Names in a round's manifest. Without `VOCABULARY` the installed one serves. Where `CHECKPOINT_BASE` is named it is
 worth keeping: `CHECKPOINT_DIFFERENCE` leads from it to this round's checkpoint, and others will to those of later
-rounds. `BASELINE_CHECKPOINT` is what an evaluation compares the checkpoint with."""
+rounds. `BASELINE_CHECKPOINT` is what an evaluation compares the checkpoint with. A discovery of new words names
+`PLAN` and `CANDIDATES` instead: it needs no model."""
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +36,10 @@ class PlainReports(Exception):
 
 class NoiseByService(Exception):
     """A plan whose noise the service adds, or nobody, where the device's owner trusts devices alone with it."""
+
+
+class WordsNotAllowed(Exception):
+    """A plan that asks for votes for new words, which the device's owner did not allow."""
 
 
 class WeakPromise(Exception):
@@ -46,6 +54,15 @@ class RoundConfiguration(NamedTuple):
     checkpoint: Weights
     vocabulary: Vocabulary
     baseline: Weights | None = None
+
+
+class DiscoveryConfiguration(NamedTuple):
+    """Everything that a vote for new words needs besides the log and the words that the device chose."""
+
+    plan: Plan
+    ballot: Ballot
+    candidates: CandidateList
+    vocabulary: Vocabulary
 
 
 def check_promise(plan: Plan, weakest: PrivacyPromise | None) -> None:
@@ -78,7 +95,7 @@ def check_promise(plan: Plan, weakest: PrivacyPromise | None) -> None:
 
 def load_round(
     manifest: Manifest, fetch: Callable[[FileEntry], bytes], installed: Vocabulary | None
-) -> RoundConfiguration:
+) -> RoundConfiguration | DiscoveryConfiguration:
     """Loads the files that an opened manifest names.
 
     Args:
@@ -87,21 +104,30 @@ def load_round(
       installed: the vocabulary this device came with.
 
     Raises:
-      WrongManifest: a file that every round needs is not named.
-      MalformedMessage: the plan is absurd.
-      WrongContent: a checkpoint does not fit the plan, or is not finite.
+      WrongManifest: a file that every such round needs is not named.
+      MalformedMessage: the plan is absurd, or the list of candidates.
+      WrongContent: a checkpoint does not fit the plan, or is not finite; or a list of candidates does not.
       InvalidVocabulary: the vocabulary is none.
 
     """
+    plan = decode_plan(fetch(_require(manifest, PLAN)))
+    if plan.ballot is not None:
+        candidates = decode_candidates(fetch(_require(manifest, CANDIDATES)))
+        candidates = plan.ballot.check_list(candidates)
+        return DiscoveryConfiguration(plan, plan.ballot, candidates, _vocabulary(manifest, fetch, installed))
     for name in REQUIRED_FILES:
-        if name not in manifest.files:
-            raise WrongManifest(f"a round's manifest must name a file {name}")
-    plan = decode_plan(fetch(manifest.files[PLAN]))
+        _require(manifest, name)
     checkpoint = decode_checkpoint(_checkpoint(manifest, fetch), plan.tensors)
     vocabulary = _vocabulary(manifest, fetch, installed)
     entry = manifest.files.get(BASELINE_CHECKPOINT)
     baseline = None if entry is None else decode_checkpoint(fetch(entry), plan.tensors)
     return RoundConfiguration(plan, fetch(manifest.files[TRAINING_GRAPH]), checkpoint, vocabulary, baseline)
+
+
+def _require(manifest: Manifest, name: str) -> FileEntry:
+    if name not in manifest.files:
+        raise WrongManifest(f"a round's manifest must name a file {name}")
+    return manifest.files[name]
 
 
 def _checkpoint(manifest: Manifest, fetch: Callable[[FileEntry], bytes]) -> bytes:

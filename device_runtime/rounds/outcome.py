@@ -32,6 +32,8 @@ class Event(enum.StrEnum):
     """Trained; the clipped update is in the spool."""
     EVALUATED = "evaluated"
     """Counted two models' hits; the clipped sums are in the spool."""
+    VOTED = "voted"
+    """Voted for beginnings of its words in a discovery of new ones; the votes are in the spool."""
     ADVERTISED = "advertised"
     """Sent the keys of a session of secure aggregation."""
     AWAITING_GROUP = "awaiting_group"
@@ -75,7 +77,8 @@ class Outcome:
       next_step_in_s: when the next step makes sense, in seconds from now.
       reason: a sentence for the program's log, empty where the event says it all.
       numbers: of a training run: `steps`, `num_targets`, `first_loss`, `last_loss`, `update_norm`, `was_clipped`; of an
-        evaluation: the second and the last two; of a plan with a promise: `promised_epsilon`, `promised_delta`.
+        evaluation: the second and the last two; of a vote: `level`, `levels`, `votes`; of a plan with
+        a promise: `promised_epsilon`, `promised_delta`.
       bytes_up: sent in this step.
       bytes_down: received in this step.
       model_version: of the round's model, in steps that have one.

@@ -9,9 +9,11 @@ from device_runtime.network.client import ServiceClient
 from device_runtime.network.file_cache import FileCache
 from device_runtime.rounds.configuration import (
     BASELINE_CHECKPOINT,
+    CANDIDATES,
     CHECKPOINT,
     CHECKPOINT_DIFFERENCE,
     PLAN,
+    DiscoveryConfiguration,
     RoundConfiguration,
     load_round,
 )
@@ -68,7 +70,7 @@ class RoundFiles:
             raise WrongManifest(f"a round's manifest must name a file {PLAN}")
         return decode_plan(self._fetch(manifest.files[PLAN]))
 
-    def load(self, manifest: Manifest) -> RoundConfiguration:
+    def load(self, manifest: Manifest) -> RoundConfiguration | DiscoveryConfiguration:
         """Reads the round's files, and downloads those that are not kept.
 
         Raises:
@@ -78,8 +80,9 @@ class RoundFiles:
         return load_round(manifest, self._fetch, self._vocabulary)
 
     def keep_only(self, manifest: Manifest) -> None:
-        """Deletes the files of other rounds."""
-        self._cache.prune(manifest.files.values())
+        """Deletes the files of other rounds; a discovery's names no model, and leaves that of training where it is."""
+        if CANDIDATES not in manifest.files:
+            self._cache.prune(manifest.files.values())
 
     def forget_checkpoint(self, selected: Selected) -> None:
         """Once a round is over its checkpoint is of no use, unless it is the base that later ones differ from; all else
@@ -87,6 +90,8 @@ class RoundFiles:
         """
         with suppress(ProtocolError):  # a manifest that was refused names nothing that we keep
             files = decode_manifest(selected.manifest.manifest).files
+            if CANDIDATES in files:
+                return
             self._cache.prune([entry for name, entry in files.items() if name not in _OF_ONE_ROUND])
 
     def _fetch(self, entry: FileEntry) -> bytes:

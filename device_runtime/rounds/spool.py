@@ -6,12 +6,17 @@ from device_runtime.storage.files import Sealer, UnreadableData, private_directo
 from device_runtime.storage.keys import file_key
 
 UPDATE_FILE = "update.sealed"
+WORDS_FILE = "words.sealed"
+"""What a device chose to vote for, beside the update (`chosen_words`)."""
 
 
 def clear_spools(data_directory: Path) -> None:
-    """Deletes what waits in the spools of all populations of a device: it was trained on words that are wiped now."""
-    for path in data_directory.glob(f"*/{UPDATE_FILE}"):
-        path.unlink(missing_ok=True)
+    """Deletes what waits in the spools of all populations of a device, and the words that it chose to vote for: either
+    comes of words that are wiped now.
+    """
+    for name in (UPDATE_FILE, WORDS_FILE):
+        for path in data_directory.glob(f"*/{name}"):
+            path.unlink(missing_ok=True)
 
 
 class Spool:

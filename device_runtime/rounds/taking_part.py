@@ -10,14 +10,22 @@ from device_runtime.environment import DeviceEnvironment
 from device_runtime.network.client import ServiceClient
 from device_runtime.rounds.agent_state import Advertised, AgentState, Assigned, Configured, Trained
 from device_runtime.rounds.bookkeeping import SHORTEST_PAUSE_S, Bookkeeping
-from device_runtime.rounds.configuration import NoiseByService, PlainReports, check_promise
+from device_runtime.rounds.configuration import (
+    DiscoveryConfiguration,
+    NoiseByService,
+    PlainReports,
+    RoundConfiguration,
+    WordsNotAllowed,
+    check_promise,
+)
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.secure_report import encode_lanes, new_report, task_of
 from device_runtime.rounds.terms import TermsFile
 from device_runtime.rounds.trainer import Interrupted, NothingToTrain
-from device_runtime.rounds.work import do_work
+from device_runtime.rounds.voter import Voter
+from device_runtime.rounds.work import Work, do_work
 from device_runtime.typing_log import TypingLog
-from protocol.clipping import clip_to_norm
+from protocol.clipping import Clipped, clip_to_norm
 from protocol.manifest import Manifest
 from protocol.plan import Plan, PrivacyPromise
 from protocol.secure_aggregation.inputs import require_floor
@@ -45,6 +53,8 @@ class TakingPart:
       require_secure_aggregation: whether rounds whose reports the service would see are refused.
       require_device_noise: whether rounds whose noise the service would add are refused.
       weakest_promise: rounds that promise less privacy are refused; None for none.
+      discovers_words: whether discoveries of new words are taken part in.
+      voter: casts the votes of those.
 
     """
 
@@ -57,6 +67,8 @@ class TakingPart:
     require_secure_aggregation: bool
     require_device_noise: bool
     weakest_promise: PrivacyPromise | None
+    discovers_words: bool
+    voter: Voter
 
     def configure(self, state: AgentState, phase: Assigned) -> Outcome:
         """Downloads and verifies the round's files."""
@@ -76,13 +88,8 @@ class TakingPart:
         manifest = self.books.files.open_manifest(phase.selected, state.newest_model_version)
         configuration = self.books.files.load(manifest)
         plan, is_secure = configuration.plan, configuration.plan.secure_aggregation is not None
-        work = do_work(
-            configuration,
-            self._texts(plan.training.max_words),
-            seed=int(phase.selected.assignment_id, 16),  # a killed process trains again, to the same update
-            should_stop=lambda: self.environment.should_abort() or self.must_stop(),
-        )
-        clipped = clip_to_norm(work.vector, plan.privacy.l2_clip_norm)
+        work = self._work(configuration, seed=int(phase.selected.assignment_id, 16))
+        clipped = _clipped(work, plan)
         vector = plan.privacy.report(clipped)
         if is_secure:
             encoded = encode_lanes(vector, plan, task_of(manifest, phase.selected.round_id))
@@ -91,6 +98,8 @@ class TakingPart:
         self.books.spool.put(phase.selected.assignment_id, encoded)
         separation_s = plan.privacy.minimum_separation_s
         self.books.save(state, phase=Trained(phase.selected, phase.deadline, separation_s, is_secure))
+        if plan.ballot is not None:
+            self.voter.finish(plan.ballot)
         numbers = work.numbers | {"was_clipped": float(clipped.was_clipped)}
         return Outcome(event=work.event, numbers=numbers, model_version=state.newest_model_version)
 
@@ -128,6 +137,15 @@ class TakingPart:
         wait_s = self._within(phase, told.retry_after_s)
         return Outcome(event=told.event, next_step_in_s=wait_s, model_version=state.newest_model_version)
 
+    def _work(self, configuration: RoundConfiguration | DiscoveryConfiguration, seed: int) -> Work:
+        """A killed process does it again, to the same result."""
+        texts = self._texts(configuration.plan.training.max_words)
+        if isinstance(configuration, DiscoveryConfiguration):
+            return self.voter.vote(configuration, texts)
+        return do_work(
+            configuration, texts, seed=seed, should_stop=lambda: self.environment.should_abort() or self.must_stop()
+        )
+
     def _within(self, phase: Advertised, wait_s: float) -> float:
         """No wait is longer than the session may last."""
         return min(wait_s, phase.deadline.remaining_s(self.environment.clock()))
@@ -143,6 +161,8 @@ class TakingPart:
     def _check_plan(self, plan: Plan) -> None:
         """Refuses what the owner does not accept."""
         check_promise(plan, self.weakest_promise)
+        if plan.ballot is not None and not self.discovers_words:
+            raise WordsNotAllowed("this device's owner did not allow discoveries of new words, the round is one")
         if plan.secure_aggregation is not None:
             require_floor(plan.secure_aggregation)
         elif self.require_secure_aggregation:
@@ -163,6 +183,13 @@ class TakingPart:
                     raise Interrupted("training was stopped before its first step")
                 polled_at = time.monotonic()
             yield message.text
+
+
+def _clipped(work: Work, plan: Plan) -> Clipped:
+    """Votes are within their norm as they are, and must stay ones."""
+    if plan.ballot is not None:
+        return Clipped(work.vector, was_clipped=False)
+    return clip_to_norm(work.vector, plan.privacy.l2_clip_norm)
 
 
 def _promised(plan: Plan) -> dict[str, float]:

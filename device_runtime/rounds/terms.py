@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from device_runtime.rounds.configuration import NoiseByService, PlainReports, WeakPromise
+from device_runtime.rounds.configuration import NoiseByService, PlainReports, WeakPromise, WordsNotAllowed
 from device_runtime.storage.files import private_directory, write_atomically
 from protocol.errors import ProtocolError
 from protocol.plan import Plan, PrivacyParameters, PrivacyPromise, SecureAggregationParameters
@@ -23,12 +23,14 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
       require_secure_aggregation: rounds whose reports the service would see are refused.
       require_device_noise: rounds whose noise the service would add, or nobody, are refused.
       weakest_promise: rounds that promise less are refused; None: any is accepted.
+      discovers_words: whether this device votes in discoveries of new words.
 
     """
 
     require_secure_aggregation: bool = False
     require_device_noise: bool = False
     weakest_promise: PrivacyPromise | None = None
+    discovers_words: bool = False
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    kind: Literal["training", "evaluation"]
+    kind: Literal["training", "evaluation", "discovery"]
     privacy: PrivacyParameters
     secure_aggregation: SecureAggregationParameters | None = None
     refusal: str = ""
@@ -100,7 +102,7 @@ class TermsFile:
         offer = Offer(kind=plan.kind, privacy=plan.privacy, secure_aggregation=plan.secure_aggregation)
         try:
             yield
-        except (PlainReports, NoiseByService, WeakPromise, ProtocolError) as error:
+        except (PlainReports, NoiseByService, WeakPromise, WordsNotAllowed, ProtocolError) as error:
             offer = msgspec.structs.replace(offer, refusal=str(error))
             raise
         finally:

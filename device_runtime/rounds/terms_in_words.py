@@ -23,7 +23,7 @@ def tell_terms(terms: Terms) -> list[Fact]:
     >>> [fact.about for fact in tell_terms(Terms())]
     ['promised', 'you ask for']
     """
-    return [*_tell_offer(terms.offer), Fact("you ask for", _tell_wishes(terms.wishes))]
+    return [*_tell_offer(terms.offer), Fact("you ask for", _tell_wishes(terms.wishes)), *_tell_words(terms.wishes)]
 
 
 def _tell_offer(offer: Offer | None) -> Iterator[Fact]:
@@ -72,6 +72,12 @@ def _tell_wishes(wishes: Wishes | None) -> str:
     if wishes.require_device_noise:
         asked.append("noise by devices")
     return _listed(asked) or "no bound: any round is accepted"
+
+
+def _tell_words(wishes: Wishes | None) -> Iterator[Fact]:
+    if wishes is not None:
+        allowed = "your device votes for words that no vocabulary has" if wishes.discovers_words else "not allowed"
+        yield Fact("discovery of new words", allowed)
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a round asks a device to compute: local training, or an evaluation; a vector to clip and report either way."""
+"""What a round asks a device to compute: local training, an evaluation, or votes; a vector to report in any case."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -15,8 +15,9 @@ class Work(NamedTuple):
     """What was computed.
 
     Attributes:
-      event: `TRAINED` or `EVALUATED`.
-      vector: float32, not yet clipped: of training [plan.num_weights], of an evaluation its sums.
+      event: `TRAINED`, `EVALUATED` or `VOTED`.
+      vector: float32, not yet clipped: of training [plan.num_weights], of an evaluation its sums, of a discovery its
+        votes, which need no clipping.
       numbers: for the outcome.
 
     """

@@ -197,7 +197,7 @@ def _group_sum(members: Sequence[Sent], plan: Plan, task: Task, seed: int) -> Su
         total = lanes if total is None else total + lanes
     if total is None:
         raise ValueError("a group must have at least 1 member, got 0")
-    return decode_sum(total, plan, task)
+    return decode_sum(total, plan, task, len(members))
 
 
 def _task(seed: int) -> Task:

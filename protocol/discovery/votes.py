@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from protocol.arrays import FloatArray
 from protocol.discovery.candidates import CandidateList
+from protocol.errors import MalformedMessage
 from protocol.lanes import LaneArray, check_lanes, lane_dtype
 
 
@@ -52,13 +53,27 @@ def vote_vector(words: Sequence[str], candidates: CandidateList, *, max_words: i
     return votes
 
 
+def check_votes(votes: npt.NDArray[np.float32] | npt.NDArray[np.int16], max_words: int) -> None:
+    """Service: checks votes that were reported plain, so that no device has more of them than another.
+
+    Raises:
+      MalformedMessage: other values than 0 and 1, or more than `max_words` votes.
+
+    """
+    voted = votes[np.flatnonzero(votes)]
+    if not (voted == 1).all():
+        raise MalformedMessage("votes must be 0 or 1")
+    if voted.size > max_words:
+        raise MalformedMessage(f"there must be at most {max_words} votes, got {voted.size}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class VoteCodec:
     """Votes as lanes, which secure aggregation sums modulo 2^value_bits.
 
     Attributes:
       value_bits: b, 8 to 32.
-      max_cohort: n, largest number of devices whose votes are added; 1 to 2^b - 1.
+      max_cohort: n, largest number of devices whose votes are added; 1 to 2^(b - 1).
       vector_length: d >= 1, candidates of the level.
       max_words: k >= 1, of one device.
 
@@ -77,8 +92,8 @@ class VoteCodec:
         for name in ("max_cohort", "vector_length", "max_words"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        if self.max_cohort >= 1 << self.value_bits:
-            raise ValueError(f"max_cohort must be below 2^{self.value_bits}, got {self.max_cohort}")
+        if self.max_cohort > 1 << (self.value_bits - 1):
+            raise ValueError(f"max_cohort must be <= 2^{self.value_bits - 1}, got {self.max_cohort}")
 
     @property
     def squared_bound(self) -> int:
@@ -120,7 +135,9 @@ class VoteCodec:
 
         Guarantees:
           Exact for votes of `encode`. No count is above `num_reports`: whatever a device sent, there are no more of
-          them. One device that keeps to `encode` moves the result by at most `l2_bound`.
+          them. One device that keeps to `encode` moves the result by at most `l2_bound`, whatever all others sent: a
+          number beyond half of 2^b counts down again, so that no one can bring a count to where one vote more would
+          make it start anew.
 
         Raises:
           ValueError: lanes of another type or length, or `num_reports` is out of its bound.
@@ -131,5 +148,5 @@ class VoteCodec:
             raise ValueError(f"lanes must have {self.vector_length} values, got {lanes.shape}")
         if not 1 <= num_reports <= self.max_cohort:
             raise ValueError(f"num_reports must be 1 to {self.max_cohort}, got {num_reports}")
-        counts = lanes & np.array((1 << self.value_bits) - 1, lanes.dtype)
-        return np.minimum(counts, num_reports).astype(np.float64)
+        counts = (lanes & np.array((1 << self.value_bits) - 1, lanes.dtype)).astype(np.float64)
+        return np.minimum(np.minimum(counts, (1 << self.value_bits) - counts), num_reports)

@@ -23,6 +23,7 @@ LEAST_ADVERSARY_FRACTION = 0.05
 LARGEST_DROPOUT_FRACTION = 0.25
 """The floor of every device, whoever signed the plan: fewer in a sum, fewer feared, or more let go are refused."""
 
+_PLAIN = "the plan's reports are plain"
 _ROTATION_DOMAIN = b"keychorus/secure-aggregation/rotation/v1\n"
 
 
@@ -37,7 +38,9 @@ def terms_of(plan: Plan, task: Task) -> Terms:
       NotSecure: the plan's reports are plain.
 
     """
-    secure, _ = _parts(plan)
+    secure = plan.secure_aggregation
+    if secure is None:
+        raise NotSecure(_PLAIN)
     return Terms(
         task=task,
         value_bits=secure.value_bits,
@@ -60,27 +63,32 @@ def encode_input(update: FloatArray, plan: Plan, task: Task, random_bytes: Calla
       random_bytes: a cryptographic source, of rounding and noise; nobody else may learn its bytes.
 
     Returns:
-      See `Quantiser.encode` and, where `plan.shared_noise` is there, `add_share`.
+      See `Quantiser.encode` and, where `plan.shared_noise` is there, `add_share`; of a discovery `VoteCodec.encode`.
 
     Raises:
       NotSecure: the plan's reports are plain.
       NonFiniteUpdate: the update holds NaN or infinity.
+      ValueError: votes that are not of this discovery.
 
     """
-    _, quantiser = _parts(plan)
+    if (codec := plan.vote_codec) is not None:
+        return codec.encode(update)
+    quantiser = _quantiser(plan)
     lanes = quantiser.encode(update, _rotation_seed(task), random_bytes)
     shared = plan.shared_noise
     return lanes if shared is None else add_share(lanes, shared, random_bytes)
 
 
-def decode_sum(lanes: LaneArray, plan: Plan, task: Task) -> npt.NDArray[np.float64]:
-    """Service: what a group's unmasked sum stands for, float64 [update_size].
+def decode_sum(lanes: LaneArray, plan: Plan, task: Task, count: int) -> npt.NDArray[np.float64]:
+    """Service: what the unmasked sum of `count` members stands for, float64 [update_size].
 
     Raises:
       NotSecure: the plan's reports are plain.
 
     """
-    _, quantiser = _parts(plan)
+    if (codec := plan.vote_codec) is not None:
+        return codec.decode_sum(lanes, count)
+    quantiser = _quantiser(plan)
     return quantiser.decode_sum(lanes, _rotation_seed(task))
 
 
@@ -117,7 +125,7 @@ def _rotation_seed(task: Task) -> bytes:
     return hashlib.sha256(_ROTATION_DOMAIN + task.context()).digest()
 
 
-def _parts(plan: Plan) -> tuple[SecureAggregationParameters, Quantiser]:
-    if plan.secure_aggregation is None or plan.quantiser is None:
-        raise NotSecure("the plan's reports are plain")
-    return plan.secure_aggregation, plan.quantiser
+def _quantiser(plan: Plan) -> Quantiser:
+    if plan.quantiser is None:
+        raise NotSecure(_PLAIN)
+    return plan.quantiser

@@ -130,9 +130,16 @@ class Rehearsal:
             self.enrolled.add(device_id)
         return device_id
 
-    def post_check_in(self, device_id: str | None = None, num_examples: int = 100) -> CheckInAnswer:
+    def post_check_in(
+        self, device_id: str | None = None, num_examples: int = 100, *, discovers_words: bool = False
+    ) -> CheckInAnswer:
         device_id = self.enrol(device_id)
-        message = CheckIn(device_id=device_id, runtime="test", num_examples=num_examples)
+        message = CheckIn(
+            device_id=device_id,
+            runtime="test",
+            num_examples=num_examples,
+            discovers_words=discovers_words or msgspec.UNSET,
+        )
         response = self.post(device_id, routes.check_ins(POPULATION), message)
         assert response.status_code == 200, response.json
         answer: CheckInAnswer = decode_message(response.data, CheckInAnswer)  # type: ignore[arg-type]
@@ -140,8 +147,8 @@ class Rehearsal:
             self.devices[answer.assignment_id] = device_id
         return answer
 
-    def select(self, device_id: str | None = None) -> Selected:
-        answer = self.post_check_in(device_id)
+    def select(self, device_id: str | None = None, *, discovers_words: bool = False) -> Selected:
+        answer = self.post_check_in(device_id, discovers_words=discovers_words)
         assert isinstance(answer, Selected)
         return answer
 

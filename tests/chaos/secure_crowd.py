@@ -122,7 +122,7 @@ class _Session:
         delivery = self._get("delivery")
         update = self._generator.normal(0, 0.1, SPECS[0].size).astype(np.float32)
         lanes = encode_input(update, self._plan, self._task, secrets.token_bytes)
-        values = decode_sum(lanes, self._plan, self._task)
+        values = decode_sum(lanes, self._plan, self._task, 1)
         self._confirming, masked = self._masking.mask(delivery, lanes)
         self._crowd.note_input(self._number, self._selected.round_id, values)
         self._put("masked-input", masked)

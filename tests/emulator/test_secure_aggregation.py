@@ -114,7 +114,7 @@ class Lived:
         manifest = decode_manifest(self.record.manifest.manifest)
         plan_sha256 = bytes.fromhex(manifest.files["plan"].sha256)
         task = Task(population=POPULATION, round_id=self.record.id, plan_sha256=plan_sha256)
-        return decode_sum((total % 2**bits).astype(lanes[0].dtype), plan, task)
+        return decode_sum((total % 2**bits).astype(lanes[0].dtype), plan, task, len(lanes))
 
 
 @dataclass

@@ -71,7 +71,8 @@ def unmask_group(
         _tell_suspects(database, record, group, suspects)
     if isinstance(lanes, GroupFailed):
         return Failed(GroupFailure.TOO_FEW, lanes.reason)
-    return _checked(decode_sum(lanes, record.task.plan, task_of(record)), len(survivors), record.task.plan)
+    plan, count = record.task.plan, len(survivors)
+    return _checked(decode_sum(lanes, plan, task_of(record), count), count, plan)
 
 
 def store_sum(

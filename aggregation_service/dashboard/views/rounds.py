@@ -73,7 +73,7 @@ class RoundView:
     """One round.
 
     Attributes:
-      kind: "training" or "evaluation".
+      kind: "training", "evaluation" or "discovery".
       phase: "selection", "reporting", "closing", "closed" or "abandoned".
       abandoned_because: why, as the service names it; None unless abandoned.
       cohort_size: devices that it selects at most.

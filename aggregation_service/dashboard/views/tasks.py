@@ -16,7 +16,7 @@ class TaskView:
     """One task; parameters by their names in the plan.
 
     Attributes:
-      kind: "training" or "evaluation".
+      kind: "training", "evaluation" or "discovery".
       privacy: clipping, noise, report goal, minimum separation; a clipping norm that adapts is the next round's.
       rounds: minimum of reports, over-selection, timeouts.
       training: what a device is told about its work.

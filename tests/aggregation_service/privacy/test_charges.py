@@ -30,6 +30,7 @@ from aggregation_service.privacy.ledger import (
     GaussianSumReleased,
     LedgerEvent,
     ReleasesLost,
+    VotesReleased,
 )
 from aggregation_service.privacy.mechanisms.parameters import (
     BandedToeplitz,
@@ -435,3 +436,48 @@ def test_a_sum_with_its_count_costs_what_both_would_by_themselves(
         Charge(2 * count_noise, participations),
     ]
     assert effective_multiplier([charge]) == pytest.approx(effective_multiplier(apart), rel=1e-9)
+
+
+def votes(noise: float, participations: int, level: int) -> VotesReleased:
+    values = {name: getattr(fresh(noise, participations), name) for name in GaussianSumReleased.__struct_fields__}
+    return VotesReleased(**values, discovery_id="5" * 32, level=level, num_candidates=7)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.floats(0.1, 20), st.sets(st.sampled_from(DEVICES), min_size=1)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_votes_never_cost_a_device_more_than_is_charged(history: list[tuple[bool, float, set[int]]]) -> None:
+    """Each round is a vote or a sum of training, of its own noise; each device's own composition is the oracle."""
+    went_through, counts = defaultdict[int, list[Charge]](list), dict.fromkeys(DEVICES, 0)
+    events: list[LedgerEvent] = []
+    for is_vote, noise, taking_part in history:
+        for device in taking_part:
+            counts[device] += 1
+            went_through[device].append(Charge(noise, 1))
+        most = max(counts.values())
+        events.append(votes(noise, most, len(events)) if is_vote else fresh(noise, most))
+    charged = effective_multiplier(charges(events))
+    assert all(charged <= effective_multiplier(each) * (1 + 1e-12) for each in went_through.values())
+
+
+def test_a_few_levels_do_not_cost_as_if_a_long_training_had_had_their_noise() -> None:
+    training = [step(number) for number in range(100)]
+    levels = [votes(2.0, 50, level) for level in range(5)]
+    expected = effective_multiplier([*charges(training), Charge(2.0, 5)])
+    assert effective_multiplier(charges([*training, *levels])) == pytest.approx(expected)
+
+
+def test_levels_with_more_noise_than_training_cost_what_rounds_of_training_would() -> None:
+    levels = [votes(9.0, count, count) for count in range(1, 6)]
+    later, earlier = ([fresh(1.0, first + count) for count in range(1, 11)] for first in (5, 0))
+    assert charges([*levels, *later]) == (Charge(1.0, 15),)
+    levels = [votes(9.0, 10 + count, count) for count in range(1, 6)]
+    assert charges([*earlier, *levels]) == (Charge(1.0, 10), Charge(9.0, 5)), "of the 15 the votes were 5"
+
+
+def test_levels_alone_are_charged_once_each_at_most() -> None:
+    assert charges([votes(2.0, 1, 0), votes(2.5, 7, 1)]) == (Charge(2.0, 2),)

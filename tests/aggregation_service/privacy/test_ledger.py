@@ -14,6 +14,7 @@ from aggregation_service.privacy.ledger import (
     LedgerEvent,
     ReleasesLost,
     UnknownEvent,
+    VotesReleased,
     decode_event,
     encode_event,
 )
@@ -48,6 +49,7 @@ EVENT = GaussianSumReleased(**ROUND)
 CORRELATED = CorrelatedSumReleased(**STEP)
 ADAPTIVE = AdaptiveSumReleased(**ROUND, update_clip_norm=0.25, count_noise=5.0)
 METRICS = FederatedMetricsReleased(**ROUND, metrics=("top1", "words"))
+VOTES = VotesReleased(**ROUND, discovery_id="cd" * 16, level=1, num_candidates=551_881)
 DISTRIBUTED = DistributedSumReleased(**SHARES)
 LOST = ReleasesLost(num_releases=4, after_round=9, noise_multiplier=0.7, l2_clip_norm=0.3)
 EVENTS: list[LedgerEvent] = [
@@ -57,6 +59,7 @@ EVENTS: list[LedgerEvent] = [
     ClippingQuantileReleased(**ROUND),
     METRICS,
     DISTRIBUTED,
+    VOTES,
     LOST,
 ]
 

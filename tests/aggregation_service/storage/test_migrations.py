@@ -19,7 +19,9 @@ from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.rounds.state import AbandonReason, Phase
 from aggregation_service.storage import books, models, rounds
 from aggregation_service.storage.database import Database, check_is_current, known_revisions, newest_revision, upgrade
+from aggregation_service.storage.discoveries import insert_words, list_words
 from aggregation_service.storage.tables import metadata
+from protocol.discovery.advancing import Discovered
 from protocol.manifest import FileEntry, Manifest, SignedManifest, open_manifest, sign_manifest
 from protocol.plan import Plan, PrivacyParameters, TensorSpec, TrainingParameters, encode_plan
 
@@ -222,12 +224,20 @@ def rows_0005() -> Rows:
     }
 
 
+def rows_0006() -> Rows:
+    """The same after clipping could adapt, which that of these rounds did not."""
+    rows = rows_0005()
+    rows["rounds"] = [{**row, "l2_clip_norm": None} for row in rows["rounds"]]
+    return {**rows, "clipping_states": [{"task_id": 1, "state": "{}"}]}
+
+
 ROWS: dict[str, Callable[[], Rows]] = {
     "0001": rows_0001,
     "0002": rows_0002,
     "0003": rows_0003,
     "0004": rows_0004,
     "0005": rows_0005,
+    "0006": rows_0006,
 }
 BECAME = {("checkpoints", "velocity"): "optimizer_state"}
 """Columns that only changed their name."""
@@ -336,7 +346,7 @@ def test_a_population_still_has_one_open_round_at_most(empty_database: Database,
     assert {key["referred_table"] for key in keys} == {"populations", "tasks"}
 
 
-@pytest.mark.parametrize("revision", sorted(ROWS.keys() - {"0005"}))
+@pytest.mark.parametrize("revision", sorted(ROWS.keys() - {"0005", "0006"}))
 def test_noise_was_fresh_until_there_were_streams(empty_database: Database, revision: str) -> None:
     fill(empty_database, revision)
     upgrade(empty_database)
@@ -350,7 +360,7 @@ def test_noise_was_fresh_until_there_were_streams(empty_database: Database, revi
     assert task.parameters.mechanism == Independent()
 
 
-@pytest.mark.parametrize("revision", sorted(ROWS))
+@pytest.mark.parametrize("revision", sorted(ROWS.keys() - {"0006"}))
 def test_rounds_had_the_norm_of_their_plan_until_clipping_adapted(empty_database: Database, revision: str) -> None:
     fill(empty_database, revision)
     upgrade(empty_database)
@@ -359,3 +369,20 @@ def test_rounds_had_the_norm_of_their_plan_until_clipping_adapted(empty_database
         assert set(connection.scalars(select(metadata.tables["rounds"].c.l2_clip_norm))) == {None}
         records = rounds.list_rounds(connection, "en-gb")
     assert {record.task.plan.privacy.l2_clip_norm for record in records} == {PLAN.privacy.l2_clip_norm}
+
+
+@pytest.mark.parametrize("revision", sorted(ROWS))
+def test_nobody_asked_for_words_until_there_were_discoveries(empty_database: Database, revision: str) -> None:
+    fill(empty_database, revision)
+    upgrade(empty_database)
+    with empty_database.read() as connection:
+        for name, referred in (
+            ("discovery_levels", {"files", "tasks"}),
+            ("discovered_words", {"populations", "tasks"}),
+        ):
+            assert connection.execute(select(metadata.tables[name])).all() == []
+            assert {key["referred_table"] for key in inspect(connection).get_foreign_keys(name)} == referred
+    with empty_database.write() as connection:
+        insert_words(connection, "en-gb", 1, [Discovered("zorble", 7.5)], 60.5)
+        [found] = list_words(connection, "en-gb")
+    assert (found.word, found.devices, found.status, found.decided_at) == ("zorble", 7.5, "found", None)

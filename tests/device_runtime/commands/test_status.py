@@ -2,8 +2,10 @@ import pytest
 from click.testing import CliRunner
 
 from device_runtime.cli import device
+from device_runtime.diary import DIARY_FILE, Diary
 from device_runtime.keyboard.privacy import NO_STATEMENT
 from device_runtime.releases.release import PUBLIC_KEY_FILE, open_release, read_public_key
+from device_runtime.rounds.outcome import Event
 from device_runtime.rounds.terms import TermsFile, Wishes
 from device_runtime.typing_log import TypingLog
 from protocol.plan import PrivacyPromise
@@ -54,3 +56,16 @@ def test_the_kept_releases_statement_is_told_in_words(status, release_folder, mo
     key = read_public_key(release_folder / PUBLIC_KEY_FILE)
     monkeypatch.setattr("device_runtime.commands.status.kept_release", lambda *_: open_release(release_folder, key))
     assert f"its model          {NO_STATEMENT}" in status()
+
+
+def test_the_discoveries_that_it_voted_in_are_told(status, tmp_path):
+    with Diary(tmp_path / DIARY_FILE, clock=lambda: 1_700_000_000.0) as diary:
+        diary.record(Event.TRAINED, numbers={"steps": 3})
+        for level in range(1, 8):
+            diary.record(Event.VOTED, numbers={"level": level, "levels": 7, "votes": level % 2})
+    told = [line for line in status() if line.startswith("voted for words")]
+    assert told[:2] == [
+        "voted for words    level 7 of 7 on 2023-11-14, 1 vote",
+        "voted for words    level 6 of 7 on 2023-11-14, 0 votes",
+    ]
+    assert len(told) == 5

@@ -439,6 +439,11 @@ def test_where_clipping_adapts_the_update_is_clipped_and_its_bit_is_behind_it(
 
 def test_what_an_owner_asks_for_is_in_the_wishes(signing_key):
     promise = PrivacyPromise(max_epsilon=4.0, delta=1e-6)
-    asked = {"require_secure_aggregation": True, "require_device_noise": True, "weakest_promise": promise}
+    asked = {
+        "require_secure_aggregation": True,
+        "require_device_noise": True,
+        "weakest_promise": promise,
+        "discovers_words": True,
+    }
     enrolment = Enrolment(service_url="https://s", population="tests", public_key=signing_key.public_key(), **asked)
     assert enrolment.wishes == Wishes(**asked)

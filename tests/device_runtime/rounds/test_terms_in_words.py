@@ -82,3 +82,8 @@ def test_wishes_in_words(wishes, sentence):
 )
 def test_durations(seconds, words):
     assert told(offer=an_offer(separation_s=seconds))["between rounds"] == f"{words} at least"
+
+
+@pytest.mark.parametrize(("allowed", "told_of"), [(False, "not allowed"), (True, "votes for words")])
+def test_whether_new_words_are_voted_for_is_told(allowed, told_of):
+    assert told_of in told(wishes=Wishes(discovers_words=allowed))["discovery of new words"]

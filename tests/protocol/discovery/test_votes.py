@@ -60,7 +60,7 @@ def codec(**changes: int) -> VoteCodec:
 
 @given(st.lists(words, min_size=1, max_size=20), st.sampled_from([8, 10, 16, 21, 32]))
 def test_sums_of_lanes_are_numbers_of_devices(devices: list[list[str]], value_bits: int) -> None:
-    coder = codec(value_bits=value_bits, max_cohort=200)
+    coder = codec(value_bits=value_bits, max_cohort=128)
     votes = [vote_vector(typed, FIRST, max_words=3) for typed in devices]
     lanes = sum(coder.encode(each) for each in votes[1:]) + coder.encode(votes[0])
     above = np.array((7 << value_bits) & 0xFFFFFFFF, np.uint64).astype(lanes.dtype)  # bits that mean nothing
@@ -74,6 +74,20 @@ def test_sums_of_lanes_are_numbers_of_devices(devices: list[list[str]], value_bi
 def test_no_device_counts_for_more_devices_than_there_are() -> None:
     hostile = np.full(FIRST.size, 1000, np.dtype("<u2"))
     assert codec().decode_sum(hostile, 7).max() == 7
+
+
+@given(st.data(), st.sampled_from([8, 10, 16, 32]), st.integers(1, 128))
+def test_one_vote_moves_a_count_by_one_at_most_whatever_the_others_sent(
+    data: st.DataObject, value_bits: int, num_reports: int
+) -> None:
+    """Also where it makes the sum start anew: a hostile device must not make another's vote count for many."""
+    coder = codec(value_bits=value_bits, max_cohort=128)
+    near_wrap = st.integers(-3, 3).map(lambda step: step % (1 << value_bits))
+    sent = data.draw(st.lists(near_wrap | st.integers(0, (1 << value_bits) - 1), min_size=13, max_size=13))
+    others = np.array(sent, np.uint64).astype(f"<u{1 if value_bits == 8 else 2 if value_bits <= 16 else 4}")
+    votes = coder.encode(vote_vector(["ab", "c", "bcb"], FIRST, max_words=3))
+    without, with_votes = (coder.decode_sum(lanes, num_reports) for lanes in (others, others + votes))
+    assert (np.abs(with_votes - without) <= votes).all()
 
 
 def test_plain_uploads_of_votes_are_as_exact() -> None:
@@ -99,7 +113,8 @@ def test_what_is_no_vote_is_not_encoded(votes: np.ndarray, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "change", [{"value_bits": 7}, {"max_cohort": 1 << 10}, {"max_cohort": 0}, {"vector_length": 0}, {"max_words": 0}]
+    "change",
+    [{"value_bits": 7}, {"max_cohort": (1 << 9) + 1}, {"max_cohort": 0}, {"vector_length": 0}, {"max_words": 0}],
 )
 def test_a_codec_out_of_bounds_is_refused(change: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):

@@ -34,7 +34,7 @@ def test_the_sum_of_the_integers_is_that_of_the_updates() -> None:
     lanes = np.zeros(700, np.uint16)
     for update in sent:
         lanes += encode_input(update, PLAN, TASK, secrets.token_bytes)
-    found = decode_sum(lanes, PLAN, TASK)
+    found = decode_sum(lanes, PLAN, TASK, 20)
     assert np.linalg.norm(found - np.sum(sent, axis=0)) < 0.05
 
 
@@ -42,12 +42,12 @@ def test_another_round_turns_another_way() -> None:
     (update,) = updates(1)
     lanes = encode_input(update, PLAN, TASK, secrets.token_bytes)
     other = msgspec.structs.replace(TASK, round_id="b" * 32)
-    assert np.linalg.norm(decode_sum(lanes, PLAN, other) - update) > 1
+    assert np.linalg.norm(decode_sum(lanes, PLAN, other, 1) - update) > 1
 
 
 def test_long_updates_are_clipped_and_the_plan_tells_the_sensitivity() -> None:
     (update,) = updates(1, norm=50.0)
-    found = decode_sum(encode_input(update, PLAN, TASK, secrets.token_bytes), PLAN, TASK)
+    found = decode_sum(encode_input(update, PLAN, TASK, secrets.token_bytes), PLAN, TASK, 1)
     assert np.linalg.norm(found) <= PLAN.l2_sensitivity
     assert 2.0 < PLAN.l2_sensitivity < 2.1
     assert msgspec.structs.replace(PLAN, secure_aggregation=None).l2_sensitivity == 2.0
@@ -77,7 +77,7 @@ def test_a_plain_plan_has_no_terms() -> None:
     with pytest.raises(NotSecure):
         encode_input(updates(1)[0], plain, TASK, secrets.token_bytes)
     with pytest.raises(NotSecure):
-        decode_sum(np.zeros(700, np.uint16), plain, TASK)
+        decode_sum(np.zeros(700, np.uint16), plain, TASK, 1)
 
 
 NOISY = msgspec.structs.replace(
@@ -96,7 +96,7 @@ def test_the_sum_has_the_updates_and_a_share_of_each(members: int) -> None:
         lanes += encode_input(update, NOISY, TASK, draws)
     shared = NOISY.shared_noise
     assert shared is not None
-    noise = decode_sum(lanes, NOISY, TASK) - np.sum(sent, axis=0)
+    noise = decode_sum(lanes, NOISY, TASK, members) - np.sum(sent, axis=0)
     variances = noise @ noise / 700 / shared.deviation(members) ** 2
     assert abs(variances - 1) < 0.25, "chi-square: 4.6 deviations of it"
     assert np.linalg.norm(noise) > 3.0 * NOISY.l2_sensitivity, "as all 700 coordinates have that deviation"
@@ -104,5 +104,5 @@ def test_the_sum_has_the_updates_and_a_share_of_each(members: int) -> None:
 
 def test_one_update_with_its_share_tells_little() -> None:
     (update,) = updates(1)
-    seen = decode_sum(encode_input(update, NOISY, TASK, secrets.token_bytes), NOISY, TASK)
+    seen = decode_sum(encode_input(update, NOISY, TASK, secrets.token_bytes), NOISY, TASK, 1)
     assert np.linalg.norm(seen - update) > 10 * np.linalg.norm(update)

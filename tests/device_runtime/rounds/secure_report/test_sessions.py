@@ -27,7 +27,7 @@ def test_the_sum_holds_the_clipped_update_and_nothing_else_is_sent(
     outcomes = steps(agent, 8)
     assert events(outcomes) == [Event.SELECTED, Event.CONFIGURED, Event.TRAINED, *ALL]
     assert service.reports == []
-    update = decode_sum(group.input_of_device(), secure_plan, group.task)
+    update = decode_sum(group.input_of_device(), secure_plan, group.task, 1)
     assert l2_norm(update) <= secure_plan.l2_sensitivity
     clock.now += 5_000
     plain = service.offer(round_files)  # the same words and seed, reported plain
