@@ -1,0 +1,40 @@
+"""A replayer: sends each of its requests twice, as somebody would who recorded them."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import requests
+from requests.adapters import BaseAdapter
+
+from emulator.adversaries.interface import Adversary
+from emulator.adversaries.sessions import wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class Replayer(Adversary):
+    """Repeats each signed request to the byte; the service must count it once, and refuse or repeat its answer."""
+
+    name: ClassVar[str] = "replaying"
+
+    def session(self, session: requests.Session) -> requests.Session:
+        """Speaks through an adapter that sends twice."""
+        return wrapped(session, _Twice)
+
+
+class _Twice(BaseAdapter):
+    """Gives the first answer to the device and throws the second away."""
+
+    def __init__(self, inner: BaseAdapter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        can_be_repeated = isinstance(request.body, bytes | str) and request.method in ("POST", "PUT")
+        answer = self._inner.send(request, *args, **options)
+        if can_be_repeated and answer.ok:
+            _ = answer.content  # read before its connection carries another
+            self._inner.send(request, *args, **options).close()
+        return answer
+
+    def close(self) -> None:
+        """The inner adapter is the other devices', too."""
