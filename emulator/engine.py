@@ -5,41 +5,36 @@ others train. Another engine needs `speak` and `train` only.
 """
 
 import multiprocessing
-import signal
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from multiprocessing.synchronize import Event as Flag
 from typing import Self
 
 from emulator.device import EmulatedDevice, Mishap, StepResult, World, run_step
+from emulator.workers import Workers
 
 _ending: Flag | None = None
 """In a worker: set when the rehearsal is to end."""
 
 
 class Engine:
-    """The worker processes of one fleet. Spawned, not forked: they hold what a device holds, and nothing else.
+    """The worker processes of one fleet.
 
     Guarantees:
-      When the block ends, for whatever reason, training stops within a step and the processes end: steps that were not
-      finished will be taken again by whoever goes on.
+      When the block ends, for whatever reason, what computes is asked to stop, as a device's runtime is when its
+      process must end; steps that were not finished will be taken again by whoever goes on.
     """
 
     def __init__(self, num_workers: int):
         """Args: `num_workers` processes train, beside the one that speaks."""
-        self._num_workers = num_workers
+        self._ending = multiprocessing.get_context("spawn").Event()
+        self._trainers = Workers(num_workers, begin=_begin_worker, arguments=(self._ending,))
+        self._speaker = Workers(1, begin=_begin_worker, arguments=(self._ending,))
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
-        self._ending = context.Event()
-
-        def pool(size: int) -> ProcessPoolExecutor:
-            made = ProcessPoolExecutor(size, mp_context=context, initializer=_begin_worker, initargs=(self._ending,))
-            self._stack.callback(made.shutdown, cancel_futures=True)
-            return made
-
-        self._trainers, self._speaker = pool(self._num_workers), pool(1)
+        self._stack.enter_context(self._speaker)
+        self._stack.enter_context(self._trainers)
         self._stack.callback(self._ending.set)  # what is registered last comes first
         return self
 
@@ -65,8 +60,5 @@ def _run(world: World, device: EmulatedDevice, now: float, mishap: Mishap | None
 
 
 def _begin_worker(ending: Flag) -> None:
-    """Ctrl-C reaches all processes of a terminal; the fleet's own process ends the workers in good order."""
     global _ending  # noqa: PLW0603  # a worker process serves one fleet
     _ending = ending
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

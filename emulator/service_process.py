@@ -18,7 +18,7 @@ from aggregation_service.operations import gunicorn_command
 from device_runtime.environment import new_session
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 3.0
+_STOP_TIMEOUT_S = 2.0
 _SHOWN_LOG_LINES = 10
 
 

@@ -1,13 +1,12 @@
 """What a scenario begins from: people with their texts, words, weights, and a way to measure recall."""
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emulator.made_up import MADE_UP, made_up_messages
 from emulator.scenarios.schema import Population, Scenario
+from emulator.workers import Workers
 from evaluation.corpus import Message, load_corpus
 from evaluation.metrics import evaluate, pool
 from evaluation.predictors import NetworkPredictor
@@ -74,8 +73,8 @@ def lay_grounds(scenario: Scenario, folder: Path) -> list[PopulationGround]:
       CorpusError: it cannot be read.
 
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool_of_one:
-        return [pool_of_one.submit(_lay, scenario, each, folder).result() for each in scenario.populations]
+    with Workers(1) as worker:
+        return [worker.submit(_lay, scenario, each, folder).result() for each in scenario.populations]
 
 
 def _lay(scenario: Scenario, population: Population, folder: Path) -> PopulationGround:

@@ -97,10 +97,7 @@ class _Rehearsal:
         found = find_saved(layout.folder, self._mark)
         self._grounds = lay_grounds(scenario, layout.folder / "ground")
         self._yardsticks = {laid.population.name: Yardstick(laid) for laid in self._grounds}
-        if found is None:
-            self._saved = self._begin()
-        else:
-            self._saved = found
+        self._saved = self._begin() if found is None else found
         self._devices = draw_devices(layout, scenario, self._saved.start)
         self._note_time("preparing")
         seed = str(scenario.seed) if layout.is_virtual else None
@@ -112,9 +109,11 @@ class _Rehearsal:
             yield
         finally:
             self._saved.starts, self._saved.service_runs = host.starts, host.is_running
-            host.stop()
             self._note_time("living")
-            save(self._saved, layout.folder)
+            try:
+                save(self._saved, layout.folder)  # before a second Ctrl-C can come
+            finally:
+                host.stop()
 
     def live(self) -> None:
         """Lives until the scenario's last day."""
