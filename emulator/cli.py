@@ -103,6 +103,8 @@ def list_scenarios() -> None:
               help="Takes the report, and while it lasts the world.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
               help="Processes that train devices.")  # fmt: skip
+@click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Processes that speak to the service; with more, reports follow no seed.")  # fmt: skip
 @click.option("--real-time", is_flag=True, help="Live by the machine's clock: a week takes a week.")
 def run(
     *,
@@ -112,6 +114,7 @@ def run(
     seed: int | None,
     output: Path | None,
     workers: int,
+    lanes: int,
     real_time: bool,
 ) -> None:
     """Live a SCENARIO: one of `keychorus emulate list`, or a TOML file of your own.
@@ -137,5 +140,6 @@ def run(
         {key: value for key, value in changes.items() if value is not None},
         folder=output,
         num_workers=workers,
+        lanes=lanes,
         real_time=real_time,
     )

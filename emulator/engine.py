@@ -1,6 +1,6 @@
 """Where the devices of a fleet compute: processes of this machine.
 
-One process speaks to the service, and is the memory of all devices, where their sessions of secure aggregation live;
+Some processes speak to the service, and are the memory of their devices, where sessions of secure aggregation live;
 others train. Another engine needs `speak` and `train` only.
 """
 
@@ -25,15 +25,16 @@ class Engine:
       process must end; steps that were not finished will be taken again by whoever goes on.
     """
 
-    def __init__(self, num_workers: int):
-        """Args: `num_workers` processes train, beside the one that speaks."""
+    def __init__(self, num_workers: int, lanes: int = 1):
+        """Args: `num_workers` processes train; `lanes` others speak to the service, for a share of the devices each."""
         self._ending = multiprocessing.get_context("spawn").Event()
         self._trainers = Workers(num_workers, begin=_begin_worker, arguments=(self._ending,))
-        self._speaker = Workers(1, begin=_begin_worker, arguments=(self._ending,))
+        self._speakers = [Workers(1, begin=_begin_worker, arguments=(self._ending,)) for _ in range(lanes)]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._speaker)
+        for speaker in self._speakers:
+            self._stack.enter_context(speaker)
         self._stack.enter_context(self._trainers)
         self._stack.callback(self._ending.set)  # what is registered last comes first
         return self
@@ -41,9 +42,12 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def speak(self, world: World, device: EmulatedDevice, *, now: float, mishap: Mishap | None = None) -> StepResult:
-        """Makes a step that may talk to the service; returns when it is over."""
-        return self._speaker.submit(_run, world, device, now, mishap).result()
+    def speak(
+        self, world: World, device: EmulatedDevice, *, now: float, mishap: Mishap | None = None
+    ) -> "Future[StepResult]":
+        """Begins a step that may talk to the service; steps of one lane follow each other."""
+        speaker = self._speakers[device.index % len(self._speakers)]
+        return speaker.submit(_run, world, device, now, mishap)
 
     def train(
         self, world: World, device: EmulatedDevice, *, now: float, mishap: Mishap | None = None

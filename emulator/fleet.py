@@ -2,7 +2,8 @@
 
 Virtual time is kept by simpy and shown to the service through its clock file. What a device computes is real: training
 runs in worker processes, several at once, while everything that talks to the service happens one step at a time, in
-the order of virtual time. In real time the same fleet lives by the machine's clock.
+the order of virtual time. Where that is too slow, several lanes of devices speak at once, in no order within a few
+seconds. In real time the same fleet lives by the machine's clock.
 """
 
 import random
@@ -23,13 +24,15 @@ from emulator.device import EmulatedDevice, Mishap, StepResult, World
 from emulator.engine import Engine
 
 Process = Generator[Any, Any, None]  # a simpy process yields events, which simpy does not type
+SpeakingProcess = Generator[Any, Any, StepResult]
 TrainingProcess = Generator[Any, Any, tuple[StepResult, Event | None]]
 Observe = Callable[[EmulatedDevice, float, StepResult], None]
 
 _SESSION = (Event.TRAINED, Event.ADVERTISED, Event.SHARED, Event.MASKED, Event.CONFIRMED)
 """After any of these a device may be lost to the session of secure aggregation that it is in, or never comes to."""
 NEVER = float("inf")
-_SHORTEST_WAIT_S = 1e-3
+LANES_APART_S = 5.0
+"""With several lanes: what talks to the service takes at least so long, and others may speak meanwhile."""
 
 
 class TensorFlowOnDevice(Exception):
@@ -82,6 +85,7 @@ class Fleet:
         seed: int,
         vanish_rate: float,
         num_workers: int,
+        lanes: int = 1,
         wake_at: Sequence[float] | None = None,
     ):
         """Takes a fleet whose devices are on disk already.
@@ -96,6 +100,7 @@ class Fleet:
             half lose their connection before they can report, at any stage of secure aggregation. Production saw 0.06
             to 0.10 (arXiv 1902.01046, section 9).
           num_workers: processes that train.
+          lanes: processes that speak to the service; with more than 1 the order of what they say follows no seed.
           wake_at: when each device first acts, see `wake_at` above; None for `start`.
 
         Raises:
@@ -113,6 +118,7 @@ class Fleet:
         self._seed = seed
         self._vanish_rate = vanish_rate
         self._num_workers = num_workers
+        self._lanes = lanes
         self._time: Any = None
 
     @property
@@ -144,7 +150,7 @@ class Fleet:
         """
         time = self._time = self._environment()
         done = time.event()
-        with Engine(self._num_workers) as engine:
+        with Engine(self._num_workers, self._lanes) as engine:
 
             def watched(device: EmulatedDevice, result: StepResult) -> None:
                 self._count(result)
@@ -183,17 +189,26 @@ class Fleet:
             if self._is_configured(device):
                 result, lost_after = yield from self._train(stage, device)
             else:
-                self._show(time.now)
-                result = stage.engine.speak(
-                    self._world_of(device), device, now=time.now, mishap=self._killed(device, time.now)
-                )
-                yield time.timeout(result.elapsed_s)
+                result = yield from self._speak(stage, device)
             stage.watched(device, result)
             lost = result.outcome.event is lost_after
             wait_s = self._remaining_deadline_s(device, time.now) if lost else result.outcome.next_step_in_s
             self.wake_at[place] = time.now + wait_s
             yield time.timeout(wait_s)
         self.wake_at[place] = NEVER
+
+    def _speak(self, stage: "_Stage", device: EmulatedDevice) -> SpeakingProcess:
+        """Makes a step that may talk to the service."""
+        time = stage.time
+        self._show(time.now)
+        mishap = self._killed(device, time.now)
+        future = stage.engine.speak(self._world_of(device), device, now=time.now, mishap=mishap)
+        least_s = LANES_APART_S if self._lanes > 1 else 0.0
+        if least_s:
+            yield time.timeout(least_s)
+        result = future.result()
+        yield time.timeout(max(0.0, result.elapsed_s - least_s))
+        return result
 
     def _train(self, stage: "_Stage", device: EmulatedDevice) -> TrainingProcess:
         """Trains in a worker while other devices go on: a training run takes some time on any device.

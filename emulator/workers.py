@@ -53,7 +53,7 @@ class Workers:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
-        self._pool.shutdown()
+                process.join(_GRACE_S)
 
 
 def _nothing() -> None:

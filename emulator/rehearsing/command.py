@@ -34,7 +34,7 @@ _INTERRUPTED = 130
 
 
 def live_scenario(
-    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, real_time: bool
+    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, lanes: int, real_time: bool
 ) -> None:
     """Lives a scenario with a progress bar in virtual time, and prints what it came to.
 
@@ -43,6 +43,7 @@ def live_scenario(
       changes: values in place of the scenario's.
       folder: takes the report; None for one of the scenario's name in `reports`.
       num_workers: processes that train.
+      lanes: processes that speak to the service.
       real_time: by the machine's clock.
 
     Raises:
@@ -56,7 +57,11 @@ def live_scenario(
         scenario = msgspec.structs.replace(load_scenario(path), **changes)
         check_files(scenario, str(path))
         options = Options(
-            name=path.stem, folder=folder or Path("reports") / path.stem, num_workers=num_workers, real_time=real_time
+            name=path.stem,
+            folder=folder or Path("reports") / path.stem,
+            num_workers=num_workers,
+            lanes=lanes,
+            real_time=real_time,
         )
         lived = _with_progress(scenario, options, console)
     except _TOLD as error:

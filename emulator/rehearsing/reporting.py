@@ -28,7 +28,7 @@ def make_fleet_report(
     saved: Saved,
     *,
     before: dict[str, tuple[float, int]],
-    real_time: bool,
+    is_reproducible: bool,
 ) -> schema.FleetReport:
     """Puts a rehearsal that has ended into a report.
 
@@ -39,7 +39,7 @@ def make_fleet_report(
       devices: of the fleet.
       saved: what was written down.
       before: recall before the first round, and of how many words, by population.
-      real_time: whether it lived by the machine's clock.
+      is_reproducible: whether the same seed gives the same report.
 
     """
     summaries = {each.population: each for each in operations.summaries(config)}
@@ -50,7 +50,7 @@ def make_fleet_report(
         seed=scenario.seed,
         days=scenario.days,
         devices=scenario.devices,
-        real_time=real_time,
+        is_reproducible=is_reproducible,
         populations=tuple(
             _population(summaries[each.name], before[each.name], saved.recall.get(each.name, {}))
             for each in scenario.populations

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregation_service import operations
+from aggregation_service.storage import models
+from aggregation_service.storage.database import Database
 from device_runtime.rounds.outcome import Event
 from emulator.device import EmulatedDevice, StepResult
 from emulator.fleet import NEVER, Fleet
@@ -40,6 +42,7 @@ class Options:
       name: of the scenario, in its report.
       folder: takes the report, and the world for as long as the rehearsal lasts.
       num_workers: processes that train.
+      lanes: processes that speak to the service; with more than 1 the report follows no seed.
       real_time: by the machine's clock; nothing can then be told again.
 
     """
@@ -47,7 +50,13 @@ class Options:
     name: str
     folder: Path
     num_workers: int
+    lanes: int = 1
     real_time: bool = False
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the same seed gives the same report."""
+        return not self.real_time and self.lanes == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +109,8 @@ class _Rehearsal:
         self._saved = self._begin() if found is None else found
         self._devices = draw_devices(layout, scenario, self._saved.start)
         self._note_time("preparing")
-        seed = str(scenario.seed) if layout.is_virtual else None
+        seed = str(scenario.seed) if self._options.is_reproducible else None
+        self._books = Database(layout.config.database_url)  # kept open: it is asked after every other step
         host = ServiceHost(layout.config_path, layout.world / "service.log", seed=seed, starts=self._saved.starts)
         self._host = host
         try:
@@ -113,19 +123,22 @@ class _Rehearsal:
             try:
                 save(self._saved, layout.folder)  # before a second Ctrl-C can come
             finally:
+                self._books.close()
                 host.stop()
 
     def live(self) -> None:
         """Lives until the scenario's last day."""
         layout, scenario, saved = self._layout, self._scenario, self._saved
-        worlds = worlds_of(layout, scenario, url=self._host.url, start=saved.start)
+        worlds = worlds_of(
+            layout, scenario, url=self._host.url, start=saved.start, is_seeded=self._options.is_reproducible
+        )
         timeline = Timeline(
             scenario=scenario,
             grounds=self._grounds,
             config=layout.config,
             host=self._host,
             start=saved.start,
-            is_virtual=layout.is_virtual,
+            is_seeded=self._options.is_reproducible,
             happened=saved.happened,
         )
         fleet = Fleet(
@@ -136,6 +149,7 @@ class _Rehearsal:
             seed=scenario.seed,
             vanish_rate=scenario.typists.vanish_rate,
             num_workers=self._options.num_workers,
+            lanes=self._options.lanes,
             wake_at=[NEVER if at is None else at for at in saved.wake_at],
         )
         try:
@@ -159,7 +173,7 @@ class _Rehearsal:
             self._devices,
             saved,
             before={name: self._yardsticks[name].top1(self._first(name)) for name in self._yardsticks},
-            real_time=self._options.real_time,
+            is_reproducible=self._options.is_reproducible,
         )
         self._note_time("reporting")
         json_path, html_path = write_fleet_report(report, make_timings(saved), layout.folder)
@@ -190,11 +204,12 @@ class _Rehearsal:
 
     def _measure(self, population: str) -> None:
         """Measures a model that is new since the last look."""
-        config, known = self._layout.config, self._saved.recall.setdefault(population, {})
-        version = operations.current_version(config, population)
-        if version in known or version == 0:
+        known = self._saved.recall.setdefault(population, {})
+        with self._books.read() as connection:
+            version = models.newest_version(connection, population)
+        if not version or version in known:
             return
-        _, weights = operations.current_checkpoint(config, population)
+        _, weights = operations.current_checkpoint(self._layout.config, population)
         known[version] = self._yardsticks[population].top1(weights)[0]
 
     def _tell(self, now: float) -> None:

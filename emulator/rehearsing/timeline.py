@@ -30,7 +30,7 @@ class Timeline:
     config: ServiceConfig
     host: ServiceHost
     start: float
-    is_virtual: bool
+    is_seeded: bool
     happened: list[str] = field(default_factory=list)
 
     def appointments(self) -> list[Appointment]:
@@ -63,7 +63,7 @@ class Timeline:
     def _randomness(self, event: Event) -> AbstractContextManager[None]:
         """An operator's ids decide which devices a rollout reaches."""
         name = f"{self.scenario.seed} operator {event.at_h} {event.do}"
-        return seeded_entropy(name) if self.is_virtual else nullcontext()
+        return seeded_entropy(name) if self.is_seeded else nullcontext()
 
     def _kill(self) -> str:
         self.host.crash()

@@ -123,7 +123,7 @@ def begin_task(
     )
 
 
-def worlds_of(layout: Layout, scenario: Scenario, *, url: str, start: float) -> list[World]:
+def worlds_of(layout: Layout, scenario: Scenario, *, url: str, start: float, is_seeded: bool) -> list[World]:
     """What the devices of each population share; tokens are made anew, for those of before may be used up."""
     config, worlds = layout.config, []
     for population in scenario.populations:
@@ -139,7 +139,7 @@ def worlds_of(layout: Layout, scenario: Scenario, *, url: str, start: float) -> 
                 enrolment_token=token,
                 vocabulary_path=layout.vocabulary(population.name),
                 start=start,
-                entropy=f"{scenario.seed} device" if layout.is_virtual else None,
+                entropy=f"{scenario.seed} device" if is_seeded else None,
                 refreshes_releases=any(event.do.startswith("release") for event in scenario.events),
                 require_secure_aggregation=scenario.require_secure_aggregation,
             )

@@ -16,6 +16,10 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>[^`]*)`")
 _PARTS = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]")
 
 
+_KINDS = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
+"""What msgspec calls TOML's kinds of values, in words."""
+
+
 class InvalidScenario(Exception):
     """A scenario that cannot be run. The message names file, key, value and bound."""
 
@@ -88,9 +92,12 @@ def _in_words(error: str, said: dict[str, Any]) -> str:
     if missing := _MISSING.match(what):
         return f"key {_joined(section, missing['key'])} is missing"
     if what.startswith("Expected "):
-        return f"{section} must be {what.removeprefix('Expected ').split(', got')[0]}, got {_value(path, said)!r}"
+        wanted = what.removeprefix("Expected ").split(", got")[0]
+        for name, words in _KINDS.items():
+            wanted = wanted.replace(f"`{name}`", words)
+        return f"{section} must be {wanted}, got {_value(path, said)!r}"
     if what.startswith("Invalid enum value"):
-        return f"{section} must be one of its names, got {_value(path, said)!r}"
+        return f"{section} must be one of {', '.join(_names(path))}, got {_value(path, said)!r}"
     return f"{section}: {what}" if section else what
 
 
@@ -102,6 +109,17 @@ def _value(path: str, said: Any) -> Any:
     for name, number in _PARTS.findall(path):
         said = said[name] if name else said[int(number)]
     return said
+
+
+def _names(path: str) -> list[str]:
+    """The names that the schema allows at a path."""
+    kind: Any = msgspec.inspect.type_info(Scenario)
+    for name, _ in _PARTS.findall(path):
+        if name:
+            kind = next(field.type for field in kind.fields if field.encode_name == name)
+        else:
+            kind = kind.item_type
+    return sorted(map(str, kind.values))
 
 
 def _anchored(scenario: Scenario, folder: Path) -> Scenario:

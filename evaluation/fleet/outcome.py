@@ -138,7 +138,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A whole rehearsal. The same scenario, seed, software and machine give the same bytes.
+    """A whole rehearsal. If it is reproducible, the same scenario, seed, software and machine give the same bytes.
 
     Attributes:
       format_version: of this schema.
@@ -147,7 +147,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       seed: of everything drawn.
       days: virtual.
       devices: in the fleet.
-      real_time: whether it lived by the machine's clock, and nothing can be told again.
+      is_reproducible: whether the same seed gives the same report: not in real time, nor with several lanes.
       populations: at the end.
       rounds: by population and number.
       events: how often each outcome of a device's step came.
@@ -167,7 +167,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     seed: Count
     days: NonNegative
     devices: Count
-    real_time: bool
+    is_reproducible: bool
     populations: tuple[FleetPopulation, ...]
     rounds: tuple[FleetRound, ...]
     events: dict[str, Count]
