@@ -115,10 +115,8 @@ def _names(path: str) -> list[str]:
     """The names that the schema allows at a path."""
     kind: Any = msgspec.inspect.type_info(Scenario)
     for name, _ in _PARTS.findall(path):
-        if name:
-            kind = next(field.type for field in kind.fields if field.encode_name == name)
-        else:
-            kind = kind.item_type
+        fields = {field.encode_name: field.type for field in kind.fields} if name else {}
+        kind = fields.get(name) or kind.item_type
     return sorted(map(str, kind.values))
 
 

@@ -75,7 +75,7 @@ def test_adversaries_and_populations_must_add_up(tmp_path):
     with pytest.raises(InvalidScenario, match=r"at most 1 in all, got 1\.4"):
         load(tmp_path, many)
     twins = '[[populations]]\nname = "a"\n[[populations]]\nname = "a"'
-    with pytest.raises(InvalidScenario, match="different names, got a, a"):
+    with pytest.raises(InvalidScenario, match=r"different names, got a, a"):
         load(tmp_path, twins)
 
 
@@ -84,5 +84,5 @@ def test_no_toml_and_no_file_are_told(tmp_path):
         load(tmp_path, base="days = = 1")
     with pytest.raises(InvalidScenario, match="key about is missing"):
         load(tmp_path, base="days = 1")
-    with pytest.raises(InvalidScenario, match="scenario must be a TOML file or one of .*first-week.*; got no-such"):
+    with pytest.raises(InvalidScenario, match=r"scenario must be a TOML file or one of .*first-week.*; got no-such"):
         find_scenario("no-such")
