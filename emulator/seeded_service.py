@@ -33,6 +33,7 @@ def app(seed: str) -> Flask:
     from aggregation_service.app import create_app
     from aggregation_service.config import load_config_of_environment
     from aggregation_service.logs import log_to_stderr
+    from aggregation_service.problems import TALLY
     from aggregation_service.service import EXTENSION, clock_of
 
     config = load_config_of_environment()
@@ -40,13 +41,21 @@ def app(seed: str) -> Flask:
     made = create_app(config)
     service = made.extensions[EXTENSION]
     made.wsgi_app = _Turns(  # type: ignore[method-assign]  # as Flask's documentation does it
-        made.wsgi_app, entropy, seed, clock=clock_of(config).now, tidy=service.candidate.tick
+        made.wsgi_app,
+        entropy,
+        seed,
+        clock=clock_of(config).now,
+        tidy=service.candidate.tick,
+        tell=made.extensions[TALLY].write,
     )
     return made
 
 
 class _Turns:
-    """Gives each request a stream of its own, and lets the coordinator tidy up once a virtual hour."""
+    """Gives each request a stream of its own, and does what threads and clocks of the machine do elsewhere.
+
+    The coordinator tidies up once a virtual hour, and refusals are written down at once, not every other second.
+    """
 
     def __init__(
         self,
@@ -56,12 +65,14 @@ class _Turns:
         *,
         clock: Callable[[], float],
         tidy: Callable[[], bool],
+        tell: Callable[[], None],
     ) -> None:
         self._wsgi_app = wsgi_app
         self._entropy = entropy
         self._seed = seed
         self._clock = clock
         self._tidy = tidy
+        self._tell = tell
         self._requests = 0
         self._tidied_at = clock()
 
@@ -72,7 +83,9 @@ class _Turns:
             if self._clock() >= self._tidied_at + _TIDIED_EVERY_S:
                 self._tidied_at = self._clock()
                 self._tidy()
-        return self._wsgi_app(environ, start_response)
+        answer = self._wsgi_app(environ, start_response)
+        self._tell()
+        return answer
 
 
 if __name__ == "__main__":

@@ -29,11 +29,14 @@ class _Twice(BaseAdapter):
         self._inner = inner
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        can_be_repeated = isinstance(request.body, bytes | str) and request.method in ("POST", "PUT")
+        if request.method not in ("POST", "PUT") or request.body is None:
+            return self._inner.send(request, *args, **options)
+        request.body = (
+            request.body if isinstance(request.body, bytes) else b"".join(request.body)
+        )  # handed over in pieces
         answer = self._inner.send(request, *args, **options)
-        if can_be_repeated and answer.ok:
-            _ = answer.content  # read before its connection carries another
-            self._inner.send(request, *args, **options).close()
+        _ = answer.content  # read before its connection carries another
+        self._inner.send(request, *args, **options).close()
         return answer
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A scenario from its first device to its report: real runtime, real service, made-up text. Twice the same, and stopped."""
+"""A scenario from first device to report, by the real runtime and service: twice the same, and stopped halfway."""
 
 import json
 import os
