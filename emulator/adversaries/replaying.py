@@ -31,9 +31,8 @@ class _Twice(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
         if request.method not in ("POST", "PUT") or request.body is None:
             return self._inner.send(request, *args, **options)
-        request.body = (
-            request.body if isinstance(request.body, bytes) else b"".join(request.body)
-        )  # handed over in pieces
+        pieces: Any = request.body  # requests' types know no body that is handed over in pieces
+        request.body = pieces if isinstance(pieces, bytes) else b"".join(pieces)
         answer = self._inner.send(request, *args, **options)
         _ = answer.content  # read before its connection carries another
         self._inner.send(request, *args, **options).close()
