@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow  # a service and devices that live through hours, 
 ROOT = Path(__file__).parents[3]
 SCENARIO = """
 about = "A few devices for a few hours, a release, and a service that dies."
-days = 0.25
-devices = 12
+days = 0.16
+devices = 8
 [model]
 pretraining_epochs = 1
 [[populations]]
@@ -42,7 +42,7 @@ share = 0.1
 at_h = 0
 do = "release"
 [[events]]
-at_h = 3
+at_h = 2
 do = "kill-service"
 down_h = 0.2
 """
@@ -74,7 +74,7 @@ def test_a_scenario_ends_in_a_report_that_adds_up(lived):
     assert sum(each.reported for each in report.rounds) == report.events["reported"]
     assert report.events["selected"] == sum(each.selected for each in report.rounds)
     open_still = report.events["selected"] - report.events["reported"] - sum(each.devices for each in report.drop_outs)
-    assert 0 <= open_still <= 12
+    assert 0 <= open_still <= 8
     assert report.events["release_adopted"] > 0
     assert report.live[0].messages > 0
     assert [each.kind for each in report.adversaries] == ["honest", "violating"]
