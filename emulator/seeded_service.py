@@ -11,14 +11,12 @@ import runpy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask
-
 from emulator.entropy import SeededEntropy, replace_entropy
 
 _TIDIED_EVERY_S = 3600.0
 
 
-def app(seed: str) -> Flask:
+def app(seed: str) -> Callable[..., Iterable[bytes]]:
     """Makes the app of the one worker.
 
     Args:
