@@ -1,4 +1,4 @@
-"""`keychorus demo`: the main job."""
+"""`keychorus demo`: the main job; `keychorus emulate`: a fleet and its service, rehearsed by scenario."""
 
 import os
 import signal
@@ -69,4 +69,77 @@ def demo(
     console.print(f"\nThe report, with plots: [bold]{result.html_path}[/]\nThe same for programs:  {result.json_path}")
     console.print(
         f"\nType with the model just trained: [bold]keychorus device keyboard --release {result.release_folder}[/]"
+    )
+
+
+@click.group()
+def emulate() -> None:
+    """A fleet on a desk: rehearse a launch with the real device runtime and the real service, in virtual time."""
+
+
+@emulate.command("list")
+def list_scenarios() -> None:
+    """The scenarios that are ready to run."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from emulator.scenarios.reading import ready_scenarios
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("scenario", "days", "devices", "about"):
+        table.add_column(column, justify="right" if column in ("days", "devices") else "left")
+    for name, scenario in ready_scenarios().items():
+        table.add_row(name, f"{scenario.days:g}", str(scenario.devices), scenario.about)
+    Console().print(table)
+
+
+@emulate.command()
+@click.argument("scenario")
+@click.option("--devices", type=click.IntRange(1, 1_000_000), help="Instead of as many as the scenario says.")
+@click.option("--days", type=click.FloatRange(0, 366, min_open=True), help="Instead of as long as the scenario says.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the scenario's.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), show_default="reports/SCENARIO",
+              help="Takes the report, and while it lasts the world.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
+              help="Processes that train devices.")  # fmt: skip
+@click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Processes that speak to the service; with more, reports follow no seed.")  # fmt: skip
+@click.option("--real-time", is_flag=True, help="Live by the machine's clock: a week takes a week.")
+def run(
+    *,
+    scenario: str,
+    devices: int | None,
+    days: float | None,
+    seed: int | None,
+    output: Path | None,
+    workers: int,
+    lanes: int,
+    real_time: bool,
+) -> None:
+    """Live a SCENARIO: one of `keychorus emulate list`, or a TOML file of your own.
+
+    It ends in report.html, report.json and timings.json. Ctrl-C stops it within 5 s, and the same command goes on from
+    there. The same scenario, seed and software give the same report.json on the same machine, to the bit; what this
+    machine took stands in timings.json alone. The world lies in --output while it lasts: in /dev/shm it is quicker.
+
+    \b
+    Examples:
+      keychorus emulate run first-week
+      keychorus emulate run third-drops-out --devices 200 --days 2 --seed 7 --output /dev/shm/third
+      keychorus emulate run my-launch.toml --real-time
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from emulator.rehearsing.command import live_scenario
+
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    changes = {"devices": devices, "days": days, "seed": seed}
+    live_scenario(
+        scenario,
+        {key: value for key, value in changes.items() if value is not None},
+        folder=output,
+        num_workers=workers,
+        lanes=lanes,
+        real_time=real_time,
     )

@@ -1,8 +1,10 @@
 """The real service as a process of its own, on a loopback port, for as long as a rehearsal lasts."""
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +18,7 @@ from aggregation_service.operations import gunicorn_command
 from device_runtime.environment import new_session
 
 _START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 2.0
 _SHOWN_LOG_LINES = 10
 
 
@@ -42,6 +44,10 @@ class RunningService:
         if self._process.poll() is not None:
             raise self.stopped(f"the service ended with exit code {self._process.returncode}")
 
+    def crash(self) -> None:
+        """Kills all of its processes at once, as a power cut would; returns when they are gone."""
+        _kill(self._process)
+
     def stopped(self, what: str) -> ServiceStopped:
         """The error that tells what happened; its log lies in a folder that will be gone."""
         last = self._log_path.read_text(errors="replace").splitlines()[-_SHOWN_LOG_LINES:]
@@ -49,22 +55,41 @@ class RunningService:
 
 
 @contextmanager
-def running_service(config_path: Path, log_path: Path) -> Iterator[RunningService]:
-    """Runs gunicorn until the block ends.
+def running_service(
+    config_path: Path, log_path: Path, *, port: int | None = None, seed: str | None = None
+) -> Iterator[RunningService]:
+    """Runs gunicorn until the block ends, which it does within 5 s.
 
     Args:
       config_path: of the service, see `aggregation_service.operations.initialise`.
-      log_path: takes its program log.
+      log_path: takes its program log, behind what stands there.
+      port: on the loopback address; None for a free one.
+      seed: of its randomness, see `emulator.seeded_service`; None for the service as it is.
 
     Raises:
       ServiceStopped: see there.
 
     """
-    port = _free_port()
+    port = free_port() if port is None else port
     environment = {**os.environ, CONFIG_VARIABLE: str(config_path)}
-    with log_path.open("wb") as log:
+    command = gunicorn_command(port=port)
+    if seed is not None:
+        arguments = command[command.index("gunicorn") + 1 :]
+        command = [
+            sys.executable,
+            "-m",
+            "emulator.seeded_service",
+            *arguments,
+            f"emulator.seeded_service:app({seed!r})",
+        ]
+    with log_path.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command
-            gunicorn_command(port=port), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            command,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for whoever rehearses, who then ends it
         )
         try:
             service = RunningService(f"http://127.0.0.1:{port}", process, log_path)
@@ -74,7 +99,8 @@ def running_service(config_path: Path, log_path: Path) -> Iterator[RunningServic
             _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address at which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -93,9 +119,15 @@ def _wait_until_healthy(service: RunningService) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_TIMEOUT_S)
+    _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends whatever is left of its session: workers outlive their parent by a while."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

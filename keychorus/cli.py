@@ -29,6 +29,11 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     "See it work": {
         "demo": Entry("emulator.cli:demo", "The whole loop on real text, with a report at its end.", "workstation"),
     },
+    "Rehearse it": {
+        "emulate": Entry(
+            "emulator.cli:emulate", "A fleet and its service, by scenario, in virtual time.", "workstation"
+        ),
+    },
     "Run a part": {
         "device": Entry("device_runtime.cli:device", "A device: keyboard page, typing log, local training.", "device"),
         "service": Entry("aggregation_service.cli:service", "The server that adds up what devices send.", "service"),

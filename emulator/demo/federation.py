@@ -26,6 +26,7 @@ from emulator.device import EmulatedDevice, StepResult, World, make_device
 from emulator.fleet import Fleet, FleetTotals
 from emulator.service_process import RunningService, running_service
 from emulator.trace import HOUR_S, nightly_trace
+from emulator.traces.hardware import Hardware
 from protocol.manifest import decode_public_key
 from protocol.weights import Weights
 
@@ -97,7 +98,7 @@ class Federation:
                 index=index,
                 folder=self._folder / "devices" / f"{index:05d}",
                 trace=nightly_trace(generator, first_midnight=FIRST_MIDNIGHT, nights=NIGHTS),
-                seconds_per_step=seconds_per_step,
+                hardware=Hardware(seconds_per_step=seconds_per_step),
                 least_steps=len(texts) // self._settings.plan_training.batch_size,  # a message is a sequence or more
             )
             make_device(device, texts, now=START)

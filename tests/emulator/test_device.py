@@ -7,8 +7,9 @@ import pytest
 
 from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import TypingLog
-from emulator.device import EmulatedDevice, World, _Surroundings, make_device, run_step
+from emulator.device import EmulatedDevice, Mishap, World, _Surroundings, make_device, run_step
 from emulator.trace import DAY_S, HOUR_S, Intervals, Trace, nightly_trace
+from emulator.traces.hardware import Hardware
 from tokenizer.text import PUNCTUATION
 from tokenizer.training import train_vocabulary
 from tokenizer.vocabulary import NUM_SPECIAL
@@ -35,7 +36,7 @@ def world(tmp_path):
 @pytest.fixture
 def device(tmp_path):
     trace = nightly_trace(random.Random(0), first_midnight=MIDNIGHT, nights=1)
-    return EmulatedDevice(index=0, folder=tmp_path / "device", trace=trace, seconds_per_step=2.0)
+    return EmulatedDevice(index=0, folder=tmp_path / "device", trace=trace, hardware=Hardware(seconds_per_step=2.0))
 
 
 def test_a_made_device_has_its_texts_in_its_own_encrypted_log(device):
@@ -59,11 +60,11 @@ def test_at_night_the_real_agent_asks_the_service(device, world):
     assert (device.folder / "english" / "agent.json").exists()
 
 
-def test_training_takes_the_devices_time_and_a_person_may_end_it():
+def test_training_takes_the_devices_time_and_a_person_may_end_it(world):
     always = Intervals(((0, 1000),))
     trace = Trace(idle=always, charging=always, unmetered=always)
-    device = EmulatedDevice(index=0, folder=None, trace=trace, seconds_per_step=2.0)
-    surroundings = _Surroundings(device, 100.0, picked_up_after_steps=3)
+    device = EmulatedDevice(index=0, folder=None, trace=trace, hardware=Hardware(seconds_per_step=2.0))
+    surroundings = _Surroundings(world, device, 100.0, Mishap(after_steps=3))
     eligible = []
     for _ in range(5):
         assert surroundings.spend_training_step() is False
@@ -72,10 +73,13 @@ def test_training_takes_the_devices_time_and_a_person_may_end_it():
     assert surroundings.clock() == 110.0
 
 
-def test_the_end_of_the_night_ends_training():
+def test_the_end_of_the_night_ends_training(world):
     trace = Trace(idle=Intervals(((0, 105),)), charging=Intervals(((0, 200),)), unmetered=Intervals(((0, 200),)))
     surroundings = _Surroundings(
-        EmulatedDevice(index=0, folder=None, trace=trace, seconds_per_step=2.0), 100.0, picked_up_after_steps=None
+        world,
+        EmulatedDevice(index=0, folder=None, trace=trace, hardware=Hardware(seconds_per_step=2.0)),
+        100.0,
+        mishap=None,
     )
     eligible = []
     for _ in range(4):

@@ -1,0 +1,1 @@
+"""A scenario, lived from its first device to its report."""

@@ -1,0 +1,90 @@
+"""`keychorus emulate run`, behind its options: progress, and one sentence for what goes wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from aggregation_service.operations import OperationError
+from emulator.made_up import UnknownLanguage
+from emulator.rehearsing.ground import NoPeople
+from emulator.rehearsing.run import Lived, Options, run_scenario
+from emulator.rehearsing.saved import OtherRehearsal
+from emulator.scenarios.reading import InvalidScenario, check_files, find_scenario, load_scenario
+from emulator.scenarios.schema import Scenario
+from emulator.service_process import ServiceStopped
+from emulator.traces.csv_file import InvalidTraces
+from evaluation.corpus import CorpusError
+from evaluation.fleet.report import print_fleet_report
+
+_TOLD = (
+    InvalidScenario,
+    InvalidTraces,
+    CorpusError,
+    NoPeople,
+    UnknownLanguage,
+    OtherRehearsal,
+    OperationError,
+    ServiceStopped,
+)
+_INTERRUPTED = 130
+
+
+def live_scenario(
+    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, lanes: int, real_time: bool
+) -> None:
+    """Lives a scenario with a progress bar in virtual time, and prints what it came to.
+
+    Args:
+      named: a ready scenario, or a file.
+      changes: values in place of the scenario's.
+      folder: takes the report; None for one of the scenario's name in `reports`.
+      num_workers: processes that train.
+      lanes: processes that speak to the service.
+      real_time: by the machine's clock.
+
+    Raises:
+      ClickException: the scenario, or what it names, is not usable; or the service ended.
+      Exit: it was stopped.
+
+    """
+    console = Console()
+    try:
+        path = find_scenario(named)
+        scenario = msgspec.structs.replace(load_scenario(path), **changes)
+        check_files(scenario, str(path))
+        options = Options(
+            name=path.stem,
+            folder=folder or Path("reports") / path.stem,
+            num_workers=num_workers,
+            lanes=lanes,
+            real_time=real_time,
+        )
+        lived = _with_progress(scenario, options, console)
+    except _TOLD as error:
+        raise click.ClickException(str(error)) from None
+    except (KeyboardInterrupt, SystemExit):
+        console.print("Stopped. The same command goes on from here.")
+        raise click.exceptions.Exit(_INTERRUPTED) from None
+    print_fleet_report(lived.report, console)
+    console.print(f"\nThe report, with plots: [bold]{lived.html_path}[/]\nThe same for programs:  {lived.json_path}")
+
+
+def _with_progress(scenario: Scenario, options: Options, console: Console) -> Lived:
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=36),
+        TextColumn("day {task.completed:.2f} of {task.total:g}"),
+        TextColumn("[dim]{task.fields[rounds]} rounds closed"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task(options.name, total=scenario.days, rounds=0)
+        return run_scenario(
+            scenario, options, lambda days, rounds: bar.update(task, completed=min(days, scenario.days), rounds=rounds)
+        )

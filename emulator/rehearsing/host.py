@@ -1,0 +1,67 @@
+"""The service of a rehearsal: started, killed and started again, always at the same address."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from emulator.service_process import RunningService, free_port, running_service
+
+
+class ServiceHost:
+    """Where the service runs, or does not.
+
+    Attributes:
+      url: at which devices find it.
+      starts: how often it was started, over all processes that lived this rehearsal.
+
+    """
+
+    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, starts: int = 0):
+        """Args: `seed` of its randomness, see `running_service`; `starts` before this host."""
+        self._config_path = config_path
+        self._log_path = log_path
+        self._seed = seed
+        self._port = free_port()
+        self._running: RunningService | None = None
+        self._stack = ExitStack()
+        self.starts = starts
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._running is not None
+
+    def require_alive(self) -> None:
+        """Checks that it runs if it should.
+
+        Raises:
+          ServiceStopped: it does not.
+
+        """
+        if self._running is not None:
+            self._running.require_alive()
+
+    def start(self) -> None:
+        """Starts it, unless it runs.
+
+        Raises:
+          ServiceStopped: it did not come up.
+
+        """
+        if self._running is not None:
+            return
+        self.starts += 1
+        seed = None if self._seed is None else f"{self._seed} start {self.starts}"  # or ids would come twice
+        context = running_service(self._config_path, self._log_path, port=self._port, seed=seed)
+        self._running = self._stack.enter_context(context)
+
+    def crash(self) -> None:
+        """Kills all its processes at once."""
+        if self._running is not None:
+            self._running.crash()
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends it within 5 s; does nothing if it does not run."""
+        self._running = None
+        self._stack.close()

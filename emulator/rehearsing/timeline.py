@@ -1,0 +1,98 @@
+"""What a scenario does to the service, at its time."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from aggregation_service import operations
+from aggregation_service.config import ServiceConfig
+from emulator.entropy import seeded_entropy
+from emulator.fleet import Appointment
+from emulator.rehearsing.ground import PopulationGround
+from emulator.rehearsing.host import ServiceHost
+from emulator.rehearsing.world import begin_task
+from emulator.scenarios.schema import Event, Scenario
+from emulator.trace import HOUR_S
+from protocol.weights import Weights
+
+
+@dataclass(kw_only=True)
+class Timeline:
+    """The scenario's events, and what became of them.
+
+    Attributes:
+      happened: a sentence for each, in order.
+
+    """
+
+    scenario: Scenario
+    grounds: Sequence[PopulationGround]
+    config: ServiceConfig
+    host: ServiceHost
+    start: float
+    is_seeded: bool
+    happened: list[str] = field(default_factory=list)
+
+    def appointments(self) -> list[Appointment]:
+        """All events, those of the same time in the order of the scenario."""
+        made = []
+        for event in self.scenario.events:
+            at = self.start + HOUR_S * event.at_h
+            made.append(Appointment(at=at, act=self._act(event)))
+            if event.do == "kill-service":
+                made.append(Appointment(at=at + HOUR_S * event.down_h, act=self.host.start))
+        return sorted(made, key=lambda appointment: appointment.at)
+
+    def _act(self, event: Event) -> Callable[[], None]:
+        actions: dict[str, Callable[[], str]] = {
+            "kill-service": self._kill,
+            "release": lambda: self._release(spoilt=False),
+            "release-spoilt": lambda: self._release(spoilt=True),
+            "roll-back": self._roll_back,
+            "plain-reports": self._ask_for_plain_reports,
+        }
+
+        def act() -> None:
+            with self._randomness(event):
+                what = actions[event.do]()
+            down = f" for {event.down_h:g} h" if event.do == "kill-service" else ""
+            self.happened.append(f"hour {event.at_h:g}: {what}{down}")
+
+        return act
+
+    def _randomness(self, event: Event) -> AbstractContextManager[None]:
+        """An operator's ids decide which devices a rollout reaches."""
+        name = f"{self.scenario.seed} operator {event.at_h} {event.do}"
+        return seeded_entropy(name) if self.is_seeded else nullcontext()
+
+    def _kill(self) -> str:
+        self.host.crash()
+        return "all processes of the service were killed"
+
+    def _release(self, *, spoilt: bool) -> str:
+        from model.export import export_prediction_model
+
+        for laid in self.grounds:
+            name = laid.population.name
+            _, weights = operations.current_checkpoint(self.config, name)
+            files = {
+                "prediction_model": export_prediction_model(_spoilt(weights) if spoilt else weights),
+                "vocabulary": laid.ground.vocabulary.model,
+                "casing": laid.casing.to_tsv(),
+            }
+            operations.publish_release(self.config, population=name, files=files, actor="rehearsal")
+        return "a release that predicts badly was shipped" if spoilt else "the newest model was released"
+
+    def _roll_back(self) -> str:
+        for laid in self.grounds:
+            operations.rollback_release(self.config, population=laid.population.name, actor="rehearsal")
+        return "the newest release was taken back"
+
+    def _ask_for_plain_reports(self) -> str:
+        for laid in self.grounds:
+            begin_task(self.config, self.scenario, laid, is_secure=False)
+        return "the service asked for reports that it can read"
+
+
+def _spoilt(weights: Weights) -> Weights:
+    return {name: -value for name, value in weights.items()}

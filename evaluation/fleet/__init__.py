@@ -1,0 +1,1 @@
+"""What a rehearsal of a whole fleet found: its report."""

@@ -1,0 +1,88 @@
+"""The plots of a fleet's page; colours are those of the page's lines."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from evaluation.fleet.outcome import FleetReport, FleetRound
+from evaluation.plots import COLOURS, draw_svg
+
+_MOST_LINES = 8
+
+
+def draw_fleet(report: FleetReport) -> dict[str, str]:
+    """All plots of a report: SVG elements by name, the same for the same report."""
+    drawings: dict[str, tuple[Callable[[Axes], None], tuple[float, float]]] = {
+        "recall": (lambda axes: _recall(axes, report), (8.4, 3.2)),
+        "rounds": (lambda axes: _durations(axes, report), (8.4, 2.8)),
+        "live": (lambda axes: _live(axes, report), (4.6, 3.0)),
+        "epsilon": (lambda axes: _epsilon(axes, report), (4.6, 3.0)),
+        "dropouts": (lambda axes: _drop_outs(axes, report), (8.4, 0.9 + 0.36 * max(1, len(report.drop_outs)))),
+    }
+    return {name: draw_svg(name, draw, size) for name, (draw, size) in drawings.items()}
+
+
+def _by_population(rounds: Sequence[FleetRound]) -> list[tuple[str, list[FleetRound]]]:
+    found = groupby(rounds, key=lambda each: each.population)
+    return [(name, list(each)) for name, each in found][:_MOST_LINES]
+
+
+def _recall(axes: Axes, report: FleetReport) -> None:
+    before = {each.name: each.top1_before for each in report.populations}
+    for number, (name, rounds) in enumerate(_by_population(report.rounds), start=1):
+        colour = COLOURS[f"line-{number}"]
+        measured = [(each.opened_h / 24, each.top1) for each in rounds if each.top1 is not None]
+        axes.axhline(before[name], color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.plot(*zip((0.0, before[name]), *measured, strict=True), "o-", color=colour, linewidth=2, markersize=3)
+    axes.set_xlim(0, report.days)
+    axes.set_xlabel("day")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+
+
+def _durations(axes: Axes, report: FleetReport) -> None:
+    """How long rounds lasted, by when they began: full marks closed, hollow ones were abandoned."""
+    for number, (_, rounds) in enumerate(_by_population(report.rounds), start=1):
+        colour = COLOURS[f"line-{number}"]
+        for is_closed, filled in ((True, colour), (False, "none")):
+            chosen = [each for each in rounds if each.duration_h is not None and (each.phase == "closed") is is_closed]
+            places, heights = [each.opened_h / 24 for each in chosen], [each.duration_h or 0.0 for each in chosen]
+            axes.scatter(places, heights, s=26, edgecolors=colour, facecolors=filled)
+    axes.set_xlim(0, report.days)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("day")
+    axes.set_ylabel("hours")
+
+
+def _live(axes: Axes, report: FleetReport) -> None:
+    lines = {"accepted_share": "line-1", "saved_share": "line-2"}
+    for field, colour in lines.items():
+        points = [(each.day, getattr(each, field)) for each in report.live if getattr(each, field) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", color=COLOURS[colour], linewidth=2, markersize=4)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("day")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def _epsilon(axes: Axes, report: FleetReport) -> None:
+    for number, (_, rounds) in enumerate(_by_population(report.rounds), start=1):
+        spent = [(each.opened_h / 24, each.epsilon) for each in rounds if each.epsilon is not None]
+        if spent:
+            axes.plot(*zip(*spent, strict=True), color=COLOURS[f"line-{number}"], linewidth=2, drawstyle="steps-post")
+    axes.set_xlim(0, report.days)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("day")
+
+
+def _drop_outs(axes: Axes, report: FleetReport) -> None:
+    names = [f"{each.phase}: {each.because}" for each in report.drop_outs] or ["nobody"]
+    counts = [each.devices for each in report.drop_outs] or [0]
+    bars = axes.barh(names, counts, color=COLOURS["line-5"], height=0.6)
+    axes.bar_label(bars, padding=4, fontsize=10)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.margins(x=0.12)
