@@ -41,6 +41,8 @@ pytestmark = pytest.mark.slow  # a service and devices that live through hours
 
 POPULATION = "english"
 START = 1_700_000_000.0
+LEAP_S = 7_200
+"""From round to round: less than a discovery waits for devices before it lets training go first."""
 KNOWN = ["see you at the station", "i am at the market now", "call me please"]
 SHARED = "zorble"
 ALONE = ("quib", "vexer", "wyfful", "xantho", "yoddle", "jumpus", "kroxen", "ulmic")
@@ -79,7 +81,7 @@ class Town:
     def live_through_a_round(self):
         """Lets all devices take part until the round is over; what each one did, and the round."""
         before = len(self.read(rounds.list_rounds, POPULATION))
-        self.set_time(self.now + 7_200)
+        self.set_time(self.now + LEAP_S)
         events = [[] for _ in self.agents]
         waiting = [(self.now + index, index) for index in range(len(self.agents))]
         while waiting:
@@ -135,7 +137,8 @@ def town(tmp_path, vocabulary):
         training_graph=export_training_graph(shape, batch_size=4, sequence_length=8),
         checkpoint=initial_weights(shape, seed=5),
         parameters=RoundParameters(
-            minimum_reports=5, over_selection=1.0, gather_s=30, stage_timeout_s=60, poll_s=5
+            minimum_reports=5, over_selection=1.0, gather_s=30, stage_timeout_s=60, poll_s=5,
+            selection_timeout_s=LEAP_S + 300,
         ),
         optimizer=ServerAverage(),
         vocabulary=vocabulary.model,
