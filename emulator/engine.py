@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Event as Flag
 from typing import Self
 
 from emulator.device import EmulatedDevice, Mishap, StepResult, World, run_step
-from emulator.workers import Workers
+from evaluation.workers import Workers
 
 _ending: Flag | None = None
 """In a worker: set when the rehearsal is to end."""

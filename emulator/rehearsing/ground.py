@@ -6,7 +6,6 @@ from pathlib import Path
 
 from emulator.made_up import MADE_UP, made_up_messages
 from emulator.scenarios.schema import Population, Scenario
-from emulator.workers import Workers
 from evaluation.corpus import Message, load_corpus
 from evaluation.metrics import evaluate, pool
 from evaluation.predictors import NetworkPredictor
@@ -14,6 +13,7 @@ from evaluation.rehearsal.ground import Ground, lay_ground
 from evaluation.rehearsal.people import gather_people
 from evaluation.rehearsal.settings import RehearsalSettings, full_size, small_size
 from evaluation.targets import SuggestionIndex, TypedMessage, type_messages
+from evaluation.workers import Workers
 from protocol.weights import Weights
 from tokenizer.casing import Casing, learn_casing
 

@@ -1,10 +1,8 @@
 """Answers of all contestants, part by part, in several processes, each part kept so that none is asked for twice."""
 
 import hashlib
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -22,6 +20,7 @@ from evaluation.evaluate.contestants import Answerer, Contestant, Ground, Kind, 
 from evaluation.evaluate.people import Person, cut
 from evaluation.predictors import Predictor
 from evaluation.targets import SuggestionIndex
+from evaluation.workers import Workers
 from tokenizer.vocabulary import Vocabulary
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -78,19 +77,15 @@ def open_askers(asker: Asker, ground: Ground, processes: int) -> Iterator[Asked]
     if processes == 0:
         yield lambda contestant, parts: ((number, asker.ask(contestant, part)) for number, part in enumerate(parts))
         return
-    context = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(ground,)) as pool:
+    with Workers(processes, begin=_begin, arguments=(ground,)) as workers:
 
         def asked(contestant: Contestant, parts: Sequence[Sequence[Person]]) -> Iterator[tuple[int, Answers]]:
             numbers: dict[Future[Answers], int] = {
-                pool.submit(_ask_here, contestant, part): number for number, part in enumerate(parts)
+                workers.submit(_ask_here, contestant, part): number for number, part in enumerate(parts)
             }
             yield from ((numbers[done], done.result()) for done in as_completed(numbers))
 
-        try:
-            yield asked
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield asked
 
 
 _here: list[Asker] = []
@@ -98,7 +93,6 @@ _here: list[Asker] = []
 
 
 def _begin(ground: Ground) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _here.append(Asker(ground))
 
 

@@ -1,13 +1,11 @@
 """Local training by the device's own trainer, in processes that hold what a device holds. No TensorFlow here."""
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from device_runtime.rounds.trainer import LocalUpdate, train
+from evaluation.workers import Workers
 from protocol.plan import Plan
 from protocol.weights import Weights
 from tokenizer.vocabulary import Vocabulary
@@ -51,13 +49,14 @@ class OneProcess:
 class Processes:
     """Trains several devices at a time, each on one thread of a process of its own."""
 
-    def __init__(self, pool: ProcessPoolExecutor):
-        """Takes a pool of `open_trainers`."""
-        self._pool = pool
+    def __init__(self, workers: Workers):
+        """Takes workers of `open_trainers`."""
+        self._workers = workers
 
     def train(self, checkpoint: Weights, jobs: Sequence[Job]) -> list[LocalUpdate]:
         """See `Trainers.train`."""
-        return list(self._pool.map(_train_here, [checkpoint] * len(jobs), jobs))
+        training = [self._workers.submit(_train_here, checkpoint, job) for job in jobs]
+        return [each.result() for each in training]
 
 
 @contextmanager
@@ -66,14 +65,8 @@ def open_trainers(plan: Plan, graph: bytes, vocabulary: Vocabulary, num_workers:
     if num_workers == 0:
         yield OneProcess(plan, graph, vocabulary.model)
         return
-    # Spawned, not forked: TensorFlow's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    arguments = (plan, graph, vocabulary.model)
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin, initargs=arguments) as pool:
-        try:
-            yield Processes(pool)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with Workers(num_workers, begin=_begin, arguments=(plan, graph, vocabulary.model)) as workers:
+        yield Processes(workers)
 
 
 _here: list[OneProcess] = []
@@ -81,7 +74,6 @@ _here: list[OneProcess] = []
 
 
 def _begin(plan: Plan, graph: bytes, vocabulary: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _here.append(OneProcess(plan, graph, vocabulary))
 
 

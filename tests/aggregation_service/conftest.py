@@ -1,6 +1,7 @@
 """A real service over Flask's test client, a real database of either kind, and a clock that the test moves."""
 
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from aggregation_service.config import ServiceConfig, load_config
 from aggregation_service.rounds.optimizer import ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from aggregation_service.service import Service
+from aggregation_service.storage.database import Database, upgrade
 from aggregation_service.summaries import summarise
 from protocol import routes
 from protocol.arrays import FloatArray
@@ -231,11 +233,23 @@ def database_kind(request: pytest.FixtureRequest) -> str:
     return kind
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file to copy: migrating takes longer than most tests do."""
+    path = tmp_path_factory.mktemp("migrated") / "service.sqlite"
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[str]:
-    """A database of the kind, migrated already if it is PostgreSQL's."""
+    """A database of the kind, migrated already."""
     if database_kind == "sqlite":
-        yield f"sqlite:///{tmp_path / 'service.sqlite'}"
+        path = tmp_path / "service.sqlite"
+        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("postgresql")
     url = server.create_database()

@@ -1,7 +1,9 @@
-"""Worker processes that end when they are told to: Ctrl-C is for whoever made them."""
+"""Worker processes that end when they are told to, or when whoever made them does: Ctrl-C is for that one."""
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,14 +21,18 @@ class Workers:
     all of its processes.
 
     Guarantees:
-      When the block ends, for whatever reason, so do they, within 2 s: those that still compute are killed.
+      When the block ends, for whatever reason, so do they, within 2 s: those that still compute are killed. When the
+      process that made them is killed, they end at once.
     """
 
     def __init__(self, size: int, *, begin: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()):
         """Args: `size` processes, each of which first calls `begin` with `arguments`."""
         self._size = size
         self._pool = ProcessPoolExecutor(
-            size, mp_context=multiprocessing.get_context("spawn"), initializer=begin, initargs=arguments
+            size,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin,
+            initargs=(begin, arguments),
         )
 
     def __enter__(self) -> Self:
@@ -54,6 +60,20 @@ class Workers:
             if process.is_alive():
                 process.kill()
                 process.join(_GRACE_S)
+
+
+def _begin(begin: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A pool's process waits for work on a pipe that it holds open itself: it would never notice."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _nothing() -> None:
