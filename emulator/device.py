@@ -177,6 +177,7 @@ def run_step(
     now: float,
     mishap: Mishap | None = None,
     is_ending: Callable[[], bool] = never,
+    may_refresh: bool = True,
 ) -> StepResult:
     """Makes one step of a device's agent.
 
@@ -189,6 +190,7 @@ def run_step(
       now: virtual time at which the step begins.
       mishap: what cuts the step's training short; None for nothing.
       is_ending: polled everywhere; the rehearsal is to end, and a later one will take the step again.
+      may_refresh: whether the step may look for a release, where devices do.
 
     """
     began = time.process_time()
@@ -198,7 +200,7 @@ def run_step(
         with _typing_log(device, environment.clock) as log:
             typed = _live(world, device, log, environment.clock())
             outcome = _step(world, device, environment, log)
-            release = _refreshed(world, device, environment, log, outcome)
+            release = _refreshed(world, device, environment, log, outcome) if may_refresh else None
         device.adversary.after_step(device, world, outcome)
     if mishap is not None and mishap.is_kill:
         forget_session(device)
@@ -248,7 +250,7 @@ class _Surroundings:
             data_directory=device.folder,
             conditions=self,
             clock=self.clock,
-            http=device.adversary.session(_session()),
+            http=device.adversary.session(_own_connections()),
             should_abort=self.spend_training_step,
             is_ending=lambda: self._is_ending() or self._meets_mishap(is_kill=True),
             jitter=random.Random(f"{device.index} {self.now}").random,  # noqa: S311  # spreads retries
@@ -347,6 +349,17 @@ def _typing_log(device: EmulatedDevice, clock: Callable[[], float]) -> TypingLog
 
 _memories: dict[Path, SessionMemory] = {}
 """What each device holds in memory from step to step, by its disk."""
+
+
+def _own_connections() -> requests.Session:
+    """The process's session, without connections of the step before.
+
+    One device would otherwise speak on another's; and on one whose service has gone meanwhile, whether anything can
+    still be sent depends on how long ago that was by the machine's clock, which no seed knows.
+    """
+    session = _session()
+    session.close()
+    return session
 
 
 @cache

@@ -47,20 +47,20 @@ class Engine:
     ) -> "Future[StepResult]":
         """Begins a step that may talk to the service; steps of one lane follow each other."""
         speaker = self._speakers[device.index % len(self._speakers)]
-        return speaker.submit(_run, world, device, now, mishap)
+        return speaker.submit(_run, world, device, now, mishap, True)
 
     def train(
         self, world: World, device: EmulatedDevice, *, now: float, mishap: Mishap | None = None
     ) -> "Future[StepResult]":
-        """Begins a step that trains."""
-        return self._trainers.submit(_run, world, device, now, mishap)
+        """Begins a step that trains, and says nothing to the service: several of these run at once."""
+        return self._trainers.submit(_run, world, device, now, mishap, False)
 
 
-def _run(world: World, device: EmulatedDevice, now: float, mishap: Mishap | None) -> StepResult:
+def _run(world: World, device: EmulatedDevice, now: float, mishap: Mishap | None, may_refresh: bool) -> StepResult:
     flag = _ending
     if flag is None:
         raise RuntimeError("a worker must have begun before it runs a step")
-    return run_step(world, device, now=now, mishap=mishap, is_ending=flag.is_set)
+    return run_step(world, device, now=now, mishap=mishap, is_ending=flag.is_set, may_refresh=may_refresh)
 
 
 def _begin_worker(ending: Flag) -> None:
