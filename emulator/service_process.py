@@ -45,8 +45,9 @@ class RunningService:
             raise self.stopped(f"the service ended with exit code {self._process.returncode}")
 
     def crash(self) -> None:
-        """Kills all of its processes at once, as a power cut would; returns when they are gone."""
+        """Kills all of its processes at once, as a power cut would; returns when nobody listens any more."""
         _kill(self._process)
+        _wait_until_refused(self.url)
 
     def stopped(self, what: str) -> ServiceStopped:
         """The error that tells what happened; its log lies in a folder that will be gone."""
@@ -116,6 +117,16 @@ def _wait_until_healthy(service: RunningService) -> None:
                     return
             time.sleep(0.1)
     raise service.stopped(f"the service did not answer within {_START_TIMEOUT_S:.0f} s")
+
+
+def _wait_until_refused(url: str) -> None:
+    """A killed worker holds the socket, and still takes connections, until the kernel has put it away."""
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    with suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            socket.create_connection(address, timeout=1).close()
+            time.sleep(0.01)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
