@@ -164,9 +164,10 @@ def describe(training: Training) -> str:
         case Federated():
             noise = training.noise
             promise = "" if noise is None else f", epsilon {noise.epsilon:g} at {noise.cohort} of {noise.devices}"
+            public = f" and {training.public_devices} public" if training.public_devices else ""
             server = type(training.optimizer).__name__.removeprefix("Server").lower()
             return (
-                f"federated after {training.start}, {training.rounds} rounds of {training.cohort}, "
+                f"federated after {training.start}, {training.rounds} rounds of {training.cohort}{public}, "
                 f"rate {training.training.learning_rate:g}, {server} {training.optimizer.learning_rate:g}, "
                 f"norm {training.l2_clip_norm:g}{promise}, seed {training.seed}"
             )

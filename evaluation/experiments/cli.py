@@ -105,6 +105,8 @@ def central(*, name: str, folder: Path, **choices: Any) -> None:
 @click.option("--start", required=True, help="Experiment whose weights to start from.")
 @click.option("--rounds", type=click.IntRange(1, 100_000), default=200, show_default=True, help="How many.")
 @click.option("--cohort", type=click.IntRange(1, 100_000), default=64, show_default=True, help="Devices of a round.")
+@click.option("--public-devices", type=click.IntRange(0, 100_000), default=0, show_default=True,
+              help="Of the operator's own, over public text, in each round.")  # fmt: skip
 @click.option("--learning-rate", type=click.FloatRange(0, 100, min_open=True), default=0.5, show_default=True,
               help="Of each device.")  # fmt: skip
 @click.option("--local-epochs", type=click.IntRange(1, 20), default=1, show_default=True, help="Of each device.")

@@ -5,11 +5,12 @@ affordable. Secure aggregation changes nothing of a sum but its rounding (`keych
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -69,7 +70,7 @@ class Server:
     def close(self, total: SumArray) -> None:
         """Adds noise to a round's sum, and steps."""
         noised = total if self.stream is None else _with_noise(total, self.training, self.stream)
-        self.step = self.training.optimizer.step(self.step.weights, self.step.state, noised / self.training.cohort)
+        self.step = self.training.optimizer.step(self.step.weights, self.step.state, noised / self.training.reports)
         self.recent.append(unflatten(self.step.weights, self.shape.tensors))
         del self.recent[: -self.training.averaged]
         self.rounds += 1
@@ -109,6 +110,7 @@ def run_rounds(
     curve_top1: Callable[[Weights], float],
     curve_every: int,
     on_round: Callable[[], None],
+    public: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Weights:
     """Runs all rounds that are left.
 
@@ -120,6 +122,7 @@ def run_rounds(
       curve_top1: measures what would be released.
       curve_every: after how many rounds it is called, again and again.
       on_round: called for each round, also for those that were run earlier.
+      public: texts by device of the operator's own, if the settings have any.
 
     Returns:
       The average of the newest checkpoints.
@@ -130,9 +133,9 @@ def run_rounds(
         server.resume(state.read_bytes())
     for _ in range(server.rounds):
         on_round()
-    cohorts = cohorts_in_turn(sorted(people), training.cohort, training.seed)
-    for cohort in islice(cohorts, server.rounds, training.rounds):
-        server.close(_sum(server, cohort, people, trainers))
+    texts = {**public, **people}
+    for cohort in islice(_cohorts(training, people, public), server.rounds, training.rounds):
+        server.close(_sum(server, cohort, texts, trainers))
         if server.rounds % curve_every == 0:
             server.curve.append(CurvePoint(round=server.rounds, top1=curve_top1(server.candidate())))
         if server.rounds % KEEP_EVERY == 0 or server.rounds == training.rounds:
@@ -141,10 +144,21 @@ def run_rounds(
     return server.candidate()
 
 
-def _sum(server: Server, cohort: Sequence[str], people: Mapping[str, Sequence[str]], trainers: Trainers) -> SumArray:
+def _cohorts(
+    training: Federated, people: Mapping[str, Sequence[str]], public: Mapping[str, Sequence[str]]
+) -> Iterator[list[str]]:
+    """Of each round, with the operator's own devices."""
+    own = cohorts_in_turn(sorted(people), training.cohort, training.seed)
+    if not training.public_devices:
+        return own
+    theirs = cohorts_in_turn(sorted(public), training.public_devices, training.seed)
+    return (one + another for one, another in zip(own, theirs, strict=True))
+
+
+def _sum(server: Server, cohort: Sequence[str], texts: Mapping[str, Sequence[str]], trainers: Trainers) -> SumArray:
     """The sum of the cohort's clipped updates; one that is not finite counts as zero, as if it had not reported."""
     training, number = server.training, server.rounds + 1
-    jobs = [Job(people[user], draw_seed(training.seed, "device", number, user)) for user in cohort]
+    jobs = [Job(texts[user], draw_seed(training.seed, "device", number, user)) for user in cohort]
     total = np.zeros(server.step.weights.size)
     for local in trainers.train(server.served(), jobs):
         if np.isfinite(local.update).all():

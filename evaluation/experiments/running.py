@@ -67,6 +67,7 @@ def run_federated(book: Book, name: str, training: Federated, texts: Texts, bar:
             curve_top1=measuring.curve_top1,
             curve_every=max(1, training.rounds // _CURVE_POINTS),
             on_round=advance,
+            public=texts.public_devices() if training.public_devices else {},
         )
     entry = Entry(
         name=name,

@@ -96,7 +96,9 @@ class Federated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
       start: the experiment whose weights it starts from.
       rounds: how many.
-      cohort: devices a round, all of which report; sums are divided by it.
+      cohort: devices a round, all of which report.
+      public_devices: as many of the operator's own take part in each round, over public text, so that what that taught
+        is not forgotten (mixed federated learning, Augenstein et al. 2022, arXiv 2205.13655).
       training: of each device.
       l2_clip_norm: C, in units of weight change.
       optimizer: the server's.
@@ -109,6 +111,7 @@ class Federated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     start: str
     rounds: Positive = 200
     cohort: Positive = 64
+    public_devices: Annotated[int, msgspec.Meta(ge=0)] = 0
     training: TrainingParameters = TrainingParameters(
         batch_size=16, sequence_length=20, local_epochs=1, learning_rate=0.5, max_words=10_000
     )
@@ -117,6 +120,11 @@ class Federated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     averaged: Positive = 8
     noise: Noise | None = None
     seed: Annotated[int, msgspec.Meta(ge=0)] = 1
+
+    @property
+    def reports(self) -> int:
+        """Of a round: what sums are divided by."""
+        return self.cohort + self.public_devices
 
     def plan(self, shape: NetworkShape) -> Plan:
         """What devices are asked for."""

@@ -35,6 +35,11 @@ class Texts:
         own = [text for texts in self.training.values() for text in texts]
         return {"public": self.public, "population": own, "pooled": self.public + own}[which]
 
+    def public_devices(self) -> dict[str, list[str]]:
+        """Public text in the order of its files, dealt out to made-up devices: as much each as a person has."""
+        size = max(1, sum(map(len, self.training.values())) // len(self.training))
+        return {f"public {begin:08}": self.public[begin : begin + size] for begin in range(0, len(self.public), size)}
+
 
 def read_texts(settings: TextSettings) -> Texts:
     """Reads and splits the corpora.

@@ -34,6 +34,9 @@ class Pullers:
         return ((np.random.default_rng(seed).normal() - weights) * self.scale).astype(np.float32)
 
 
+PUBLIC = {f"public {number}": [f"public text {number}"] for number in range(6)}
+
+
 def run(training, keep, trainers=None, on_round=lambda: None):
     server = Server.begin(training, SHAPE, START)
     weights = run_rounds(
@@ -44,6 +47,7 @@ def run(training, keep, trainers=None, on_round=lambda: None):
         curve_top1=lambda weights: float(abs(weights["gate_bias"]).mean()),
         curve_every=4,
         on_round=on_round,
+        public=PUBLIC if training.public_devices else {},
     )
     return server, flatten(weights, SHAPE.tensors)
 
@@ -96,6 +100,26 @@ def test_updates_are_clipped_and_divided_by_the_cohort(tmp_path):
     _, weights = run(training, tmp_path, Pullers(scale=100.0))
     moved = weights - flatten(START, SHAPE.tensors)
     assert 0 < np.linalg.norm(moved) <= 0.25 * (1 + 1e-3)
+
+
+def test_public_devices_take_part_beside_the_cohort_and_nobody_twice_in_a_turn(tmp_path):
+    class Watched(Pullers):
+        """Remembers whose texts were trained."""
+
+        def train(self, checkpoint, jobs):
+            trained.append([job.texts[0] for job in jobs])
+            return [LocalUpdate(np.full_like(flatten(checkpoint, SHAPE.tensors), 0.01), 1, 1, 1.0, 1.0) for _ in jobs]
+
+    trained: list[list[str]] = []
+    training = Federated(
+        start="x", rounds=2, cohort=5, public_devices=3, optimizer=ServerAverage(learning_rate=1.0), averaged=1
+    )
+    _, weights = run(training, tmp_path, Watched())
+    assert [sum(text.startswith("public") for text in texts) for texts in trained] == [3, 3]
+    assert {text for texts in trained for text in texts} == {
+        text for texts in (PEOPLE | PUBLIC).values() for text in texts
+    }
+    np.testing.assert_allclose(weights - flatten(START, SHAPE.tensors), 0.02, rtol=1e-2)
 
 
 def test_an_update_that_is_not_finite_counts_as_none(tmp_path):

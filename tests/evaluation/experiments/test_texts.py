@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_later_messages_are_the_last(settings):
 def test_who_wrote_little_is_left_out(settings, tmp_path):
     with pytest.raises(ValueError, match="at least 26 messages"):
         read_texts(TextSettings(population=settings.population, public=(), min_messages=26))
+
+
+def test_public_devices_have_all_public_text_in_its_order_and_as_much_each_as_a_person(settings):
+    texts = read_texts(settings)
+    shards = texts.public_devices()
+    assert [text for shard in sorted(shards) for text in shards[shard]] == texts.public
+    assert {len(shard) for shard in shards.values()} == {12}
+    longer = dataclasses.replace(texts, public=[text_of(number) for number in range(45)])
+    assert sorted(map(len, longer.public_devices().values())) == [5, 20, 20]
 
 
 def test_no_text_shows(settings):
