@@ -63,7 +63,8 @@ def foresee(given: Assumptions, *, work_s: float, close_s: float) -> Demand:
 
     """
     after_gathering_s = work_s + waiting_s(given) + close_s
-    rates = [_calls_per_s(given) * activity(given, hour) for hour in range(HOURS)]
+    mean_per_s = _calls_per_s(given)
+    rates = [mean_per_s * activity(given, hour) for hour in range(HOURS)]
     gather_s = [given.cohort / (rate * _free_share(given)) for rate in rates]
     lasting_s = [each + after_gathering_s for each in gather_s if each <= given.selection_timeout_s]
     if not lasting_s:
@@ -73,7 +74,7 @@ def foresee(given: Assumptions, *, work_s: float, close_s: float) -> Demand:
         )
     busiest = max(rates) / (GATHER_SHARE if is_gathered(given) else 1)
     return Demand(
-        calls_mean_per_s=math.fsum(rates) / HOURS,
+        calls_mean_per_s=mean_per_s,
         calls_peak_per_s=busiest,
         selected_peak_per_s=busiest * _free_share(given),
         rounds_a_day=math.fsum(DAY_S / HOURS / each for each in lasting_s),

@@ -20,7 +20,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    value: float | str | None
+    value: bool | float | str | None
     unit: str
     origin: Origin
     source: str
