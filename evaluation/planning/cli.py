@@ -91,7 +91,7 @@ def _assumption_options(command: _F) -> _F:
 @click.option("--everything", is_flag=True, help="Also print what was assumed and measured, and how good the model is.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with everything.")
 @click.pass_context
-def plan(context: click.Context, costs_path: Path, everything: bool, as_json: bool, **assumed: Any) -> None:
+def plan(context: click.Context, /, costs_path: Path, everything: bool, as_json: bool, **assumed: Any) -> None:
     """What a fleet takes of hosts, database, lines and devices, and how long and private its training is.
 
     Every figure is measured, assumed or follows from these, and says which. Whatever is assumed is an option, whose

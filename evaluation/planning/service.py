@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import msgspec
+
 from aggregation_service.policy import PopulationPolicy
 from evaluation.planning.assumptions import Assumptions
 from evaluation.planning.costs import Costs, Use, unit_costs
@@ -69,8 +71,8 @@ def carry(given: Assumptions, costs: Costs, demand: Demand) -> Load:
     """Adds up what all requests take, each at its unit cost.
 
     A masked update is charged as a plain one of as many bytes, or as the measured one if it is shorter; the other
-    messages of secure aggregation, and asking for them, as a check-in that is told to wait. Neither was measured over
-    HTTP, and both are rather dearer than cheaper.
+    messages of secure aggregation as a check-in that is told to wait, without its writing where they only ask. Neither
+    was measured over HTTP.
     """
     reporting = 1 - given.drop_out
     selected_mean = demand.rounds_a_day * given.cohort / 86_400
@@ -117,7 +119,7 @@ def _requests(given: Assumptions, costs: Costs, calls: float, selected: float, p
         + one["download"].times(selected * (1 - given.cdn_share))
         + _report(given, costs, one["report"]).times(reports)
         + _group_messages(given, costs, one["wait"]).times(reports)
-        + one["wait"].times(polls)
+        + _asking(one["wait"]).times(polls)
     )
 
 
@@ -133,7 +135,12 @@ def _group_messages(given: Assumptions, costs: Costs, request: Use) -> Use:
         return Use()
     secure = costs.secure
     cryptography = Use(cpu_s=secure.member_cpu_s / secure.members, bytes_out=secure.bytes_out)
-    return request.times(2 * STAGES) + cryptography
+    return (request + _asking(request)).times(STAGES) + cryptography
+
+
+def _asking(request: Use) -> Use:
+    """A request that only reads: no nonce is spent for it."""
+    return msgspec.structs.replace(request, commits=0.0, log_bytes=0.0)
 
 
 def _close(given: Assumptions, costs: Costs) -> Use:

@@ -102,3 +102,9 @@ def test_what_one_disk_cannot_write_takes_more() -> None:
 
 def test_spare_hosts_come_on_top() -> None:
     assert machines_for(replace(PLAIN, spare_hosts=3)).hosts == machines_for(replace(PLAIN, spare_hosts=0)).hosts + 3
+
+
+def test_asking_again_writes_nothing() -> None:
+    often, seldom = load_of(Assumptions(poll_s=2.0)), load_of(Assumptions(poll_s=30.0))
+    assert often.peak.commits == seldom.peak.commits
+    assert often.peak.log_bytes == seldom.peak.log_bytes
