@@ -110,6 +110,10 @@ class Assumptions:
                 f"over_selection must be >= 1 / (1 - drop_out), {1 / (1 - self.drop_out):.3g}, for a round to find its "
                 f"reports, got {self.over_selection}"
             )
+        if self.secure_aggregation and self.poll_s > self.stage_s:
+            raise ValueError(
+                f"poll_s must be <= stage_s, {self.stage_s:g}, for members to answer in time, got {self.poll_s:g}"
+            )
         if self.cohort * self.separation_rounds > self.devices:
             raise ValueError(
                 f"devices must be >= cohort x separation_rounds, {self.cohort} x {self.separation_rounds}, to fill the "

@@ -100,7 +100,7 @@ def plan(context: click.Context, /, costs_path: Path, everything: bool, as_json:
     \b
     Examples:
       keychorus plan --devices 10000000 --report-goal 6500 --rounds 2000 --epsilon 2
-      keychorus plan --devices 10000000 --poll-s 30 --cdn-share 0.95 --everything
+      keychorus plan --devices 10000000 --poll-s 15 --cdn-share 0.95 --everything
       keychorus plan --devices 2000 --report-goal 100 --separation-rounds 5 --plain-updates --json
     """
     if context.invoked_subcommand is not None:

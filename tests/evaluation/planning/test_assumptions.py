@@ -35,3 +35,9 @@ def test_devices_must_fill_the_rounds_while_others_stay_away() -> None:
 def test_groups_are_those_of_the_report_goal() -> None:
     assert Assumptions().groups == 51
     assert Assumptions(secure_aggregation=False).groups == 0
+
+
+def test_members_must_ask_before_their_stage_is_over() -> None:
+    with pytest.raises(ValueError, match="poll_s must be <= stage_s, 60, for members to answer in time, got 61"):
+        Assumptions(poll_s=61.0)
+    assert Assumptions(poll_s=61.0, secure_aggregation=False).groups == 0
