@@ -2,6 +2,7 @@
 
 A device that is told to come back in w seconds calls then, or when it is next eligible. Eligible devices follow the
 hour of the day as 1 + a cos(2π h / 24), whose best hour has `swing` times the worst: a = (swing - 1) / (swing + 1).
+Devices that must stay away after a round are counted among those that call and are told to wait: rather too many.
 """
 
 import math
