@@ -33,6 +33,9 @@ CONTENTS: dict[str, dict[str, Entry]] = {
         "emulate": Entry(
             "emulator.cli:emulate", "A fleet and its service, by scenario, in virtual time.", "workstation"
         ),
+        "plan": Entry(
+            "evaluation.planning.cli:plan", "Hosts, lines, days and batteries for a fleet of any size.", "workstation"
+        ),
     },
     "Run a part": {
         "device": Entry("device_runtime.cli:device", "A device: keyboard page, typing log, local training.", "device"),

@@ -51,6 +51,7 @@ def task() -> None:
 @click.option("--report-deadline-s", default=600.0, show_default=True, help="Seconds a selected device has to report.")
 @click.option("--gather-s", default=30.0, show_default=True, help="Seconds a device waits for a group to fill.")
 @click.option("--stage-timeout-s", default=60.0, show_default=True, help="Seconds a group waits for who is silent.")
+@click.option("--poll-s", default=2, show_default=True, help="Seconds after which a member that waits asks again.")
 @click.option(
     "--secure-aggregation/--plain-updates",
     "secure",

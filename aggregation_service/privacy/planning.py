@@ -174,7 +174,7 @@ def plan_noise(mechanism: Mechanism, deployment: Deployment) -> NoisePlan:
     moved = sensitivity(mechanism, **deployment.schedule._asdict())
     target = noise_multiplier_for(deployment.epsilon, deployment.delta)
     multiplier = rounded_up(target * moved)
-    while (spent := _spent(mechanism, moved, multiplier, deployment)).epsilon > deployment.epsilon:
+    while (spent := spent_with(mechanism, multiplier, deployment)).epsilon > deployment.epsilon:
         lacking = target * math.sqrt(2 * spent.rho)  # rho is 1 / (2 multiplier^2) of the whole
         multiplier = rounded_up(math.nextafter(multiplier * max(lacking, 1.0), math.inf))
     errors = error_by_round(mechanism, multiplier, deployment)
@@ -221,8 +221,13 @@ def require_possible(noise_multiplier: float, deployment: Deployment) -> None:
         )
 
 
-def _spent(mechanism: Mechanism, moved: float, noise_multiplier: float, deployment: Deployment) -> PrivacySpent:
-    """What the ledger tells of all rounds."""
+def spent_with(mechanism: Mechanism, noise_multiplier: float, deployment: Deployment) -> PrivacySpent:
+    """What the ledger tells after the last round, if the noise is that; the deployment's epsilon plays no part.
+
+    Raises:
+      ValueError: more noise than a plan may have, or than any grid is fine enough for.
+
+    """
     require_possible(noise_multiplier, deployment)
     clip_norm, size = deployment.l2_clip_norm, deployment.num_weights
     grid = finest_grid(noise_multiplier * clip_norm)
@@ -232,6 +237,7 @@ def _spent(mechanism: Mechanism, moved: float, noise_multiplier: float, deployme
     if isinstance(mechanism, Independent):
         charge = Charge(noise.noise_multiplier, deployment.participations)
     else:
+        moved = sensitivity(mechanism, **deployment.schedule._asdict())
         charge = Charge(noise.in_stream(mechanism, deployment.rounds)[0] / moved, 1)
     return spent_on_charges([charge], deployment.delta)
 

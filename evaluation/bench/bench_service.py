@@ -102,9 +102,14 @@ class Served:
         """A connection that is kept alive, for one thread."""
         return HTTPConnection("127.0.0.1", self.port, timeout=60)
 
+    @property
+    def pid(self) -> int:
+        """The process id of gunicorn's master, whose children are the workers."""
+        return self._process.pid
+
     def workers(self) -> list[int]:
         """The process ids of gunicorn's workers."""
-        pid = self._process.pid
+        pid = self.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def peak_mb(self) -> float:

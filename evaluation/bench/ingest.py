@@ -232,7 +232,7 @@ def run(setting: Setting, *, repeats: int, console: Console) -> Result:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="keychorus-bench-")))
         with console.status("making a service"):
             config = make_service(folder, setting.database_url)
-            _create_task(config, setting)
+            create_task(config, setting)
             fleet = Fleet(config, folder, setting.cohort)
             service = stack.enter_context(served(config, folder, workers=setting.workers))
         ours = InService(service, fleet, setting)
@@ -241,7 +241,8 @@ def run(setting: Setting, *, repeats: int, console: Console) -> Result:
         return _detailed(result, setting, service.peak_mb(), statistics.median(ours.close_ms))
 
 
-def _create_task(config: ServiceConfig, setting: Setting) -> None:
+def create_task(config: ServiceConfig, setting: Setting) -> None:
+    """Gives the population a task whose rounds have a noise budget, and end with their last report."""
     operations.set_policy(config, POPULATION, _BUDGET)
     operations.create_task(
         config,

@@ -88,6 +88,7 @@ def test_a_policy_of_absurd_numbers_is_refused(rehearsal: Any, name: str, values
         ("--report-deadline-s", ("-1", "0", "1e308", *NO_NUMBERS)),
         ("--gather-s", ("-1", "1e308", *NO_NUMBERS)),
         ("--stage-timeout-s", ("-1", "0", "1e308", *NO_NUMBERS)),
+        ("--poll-s", ("0", "3601", *NO_COUNTS)),
         ("--server-learning-rate", ("0", "-1", *NO_NUMBERS)),
         ("--server-momentum", ("-1", "1", *NO_NUMBERS)),
         ("--max-participations", NO_COUNTS),

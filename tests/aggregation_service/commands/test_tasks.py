@@ -73,6 +73,15 @@ def test_a_task_has_the_optimiser_that_was_asked_for(
     assert task.optimizer == expected
 
 
+def test_members_of_a_group_ask_again_as_seldom_as_was_asked_for(rehearsal: Any, plan: Plan) -> None:
+    for options, expected in (([], 2), (["--poll-s", "15"], 15)):
+        assert create(rehearsal, plan, *options).exit_code == 0
+        with rehearsal.service.database.read() as connection:
+            task = models.newest_task(connection, POPULATION)
+        assert task is not None
+        assert task.parameters.poll_s == expected
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

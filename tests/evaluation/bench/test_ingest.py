@@ -45,7 +45,7 @@ def test_a_sum_that_is_not_that_of_the_reports_fails_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, updates: list[bytes]
 ) -> None:
     config = make_service(tmp_path / "service", None)
-    ingest._create_task(config, SETTING)
+    ingest.create_task(config, SETTING)
     side = ingest.InService.__new__(ingest.InService)
     side._setting, side._bodies = SETTING, [(body, "") for body in updates]
     side._service = type("Unserved", (), {"config": config})()
