@@ -17,6 +17,7 @@ from emulator.scenarios.reading import InvalidScenario, check_files, find_scenar
 from emulator.scenarios.schema import Scenario
 from emulator.service_process import ServiceStopped
 from emulator.traces.csv_file import InvalidTraces
+from emulator.traces.phone import NoPhone, PhoneTrace, require_phone
 from evaluation.corpus import CorpusError
 from evaluation.fleet.report import print_fleet_report
 
@@ -25,6 +26,7 @@ _TOLD = (
     InvalidTraces,
     CorpusError,
     NoPeople,
+    NoPhone,
     UnknownLanguage,
     OtherRehearsal,
     OperationError,
@@ -34,7 +36,14 @@ _INTERRUPTED = 130
 
 
 def live_scenario(
-    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, lanes: int, real_time: bool
+    named: str,
+    changes: dict[str, Any],
+    *,
+    folder: Path | None,
+    num_workers: int,
+    lanes: int,
+    real_time: bool,
+    adb: tuple[str, ...] | None = None,
 ) -> None:
     """Lives a scenario with a progress bar in virtual time, and prints what it came to.
 
@@ -45,6 +54,7 @@ def live_scenario(
       num_workers: processes that train.
       lanes: processes that speak to the service.
       real_time: by the machine's clock.
+      adb: the client, and its options, that finds the phone whose conditions count; None for made-up ones.
 
     Raises:
       ClickException: the scenario, or what it names, is not usable; or the service ended.
@@ -56,12 +66,15 @@ def live_scenario(
         path = find_scenario(named)
         scenario = msgspec.structs.replace(load_scenario(path), **changes)
         check_files(scenario, str(path))
+        if adb is not None:
+            require_phone(adb)
         options = Options(
             name=path.stem,
             folder=folder or Path("reports") / path.stem,
             num_workers=num_workers,
             lanes=lanes,
             real_time=real_time,
+            phone=None if adb is None else PhoneTrace(adb=adb),
         )
         lived = _with_progress(scenario, options, console)
     except _TOLD as error:

@@ -33,15 +33,15 @@ class Timeline:
     is_seeded: bool
     happened: list[str] = field(default_factory=list)
 
-    def appointments(self) -> list[Appointment]:
-        """All events, those of the same time in the order of the scenario."""
+    def appointments(self, since: float) -> list[Appointment]:
+        """All events from `since` on, those of the same time in the order of the scenario."""
         made = []
         for event in self.scenario.events:
             at = self.start + HOUR_S * event.at_h
             made.append(Appointment(at=at, act=self._act(event)))
             if event.do == "kill-service":
                 made.append(Appointment(at=at + HOUR_S * event.down_h, act=self.host.start))
-        return sorted(made, key=lambda appointment: appointment.at)
+        return sorted((each for each in made if each.at >= since), key=lambda appointment: appointment.at)
 
     def _act(self, event: Event) -> Callable[[], None]:
         actions: dict[str, Callable[[], str]] = {

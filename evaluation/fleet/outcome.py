@@ -85,7 +85,7 @@ class FairnessGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
       name: such as `slow`.
       devices: in it.
       seconds_per_step: mean.
-      eligible_share: mean share of the time in which its devices may act.
+      eligible_share: mean share of the time in which its devices may act; None if nobody foresaw it.
       selected: times that its devices were selected, a device.
       reported: reports, a device.
       keystrokes_saved: share of its people's keystrokes; None if none was followed.
@@ -95,7 +95,7 @@ class FairnessGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: str
     devices: Count
     seconds_per_step: NonNegative
-    eligible_share: Share
+    eligible_share: Share | None
     selected: NonNegative
     reported: NonNegative
     keystrokes_saved: Share | None
@@ -148,6 +148,8 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       days: virtual.
       devices: in the fleet.
       is_reproducible: whether the same seed gives the same report: not in real time, nor with several lanes.
+      is_real_time: whether it lived by the machine's clock.
+      is_of_phone: whether all devices had the conditions of one phone, asked by adb, and not made-up ones.
       populations: at the end.
       rounds: by population and number.
       events: how often each outcome of a device's step came.
@@ -168,6 +170,8 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     days: NonNegative
     devices: Count
     is_reproducible: bool
+    is_real_time: bool = False
+    is_of_phone: bool = False
     populations: tuple[FleetPopulation, ...]
     rounds: tuple[FleetRound, ...]
     events: dict[str, Count]

@@ -1,5 +1,6 @@
 """`keychorus emulate`: what it lists, and one sentence for what it cannot run."""
 
+import pytest
 from click.testing import CliRunner
 
 from emulator.cli import emulate
@@ -16,6 +17,28 @@ def test_the_list_has_all_that_is_ready():
 def test_help_has_examples():
     result = CliRunner().invoke(emulate, ["run", "--help"])
     assert "keychorus emulate run first-week" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--adb"], "--adb must come with --real-time"),
+        (["--real-time", "--serial", "emulator-5554"], "--serial must come with --adb"),
+    ],
+)
+def test_a_phone_is_asked_in_real_time_only(options, told):
+    result = CliRunner().invoke(emulate, ["run", "first-week", *options])
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_a_phone_that_does_not_answer_ends_the_command_before_anything_long(phone, tmp_path):
+    phone.fail("error: device offline\n")
+    options = ["--real-time", "--adb", "--adb-path", phone.adb, "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(emulate, ["run", "first-week", *options])
+    assert result.exit_code == 1
+    assert 'get-state must say "device", got "error: device offline"' in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_run_is_told_in_a_sentence(tmp_path):
