@@ -16,7 +16,7 @@ from emulator.rehearsing.saved import OtherRehearsal
 from emulator.scenarios.reading import InvalidScenario, check_files, find_scenario, load_scenario
 from emulator.scenarios.schema import Scenario
 from emulator.service_process import ServiceStopped
-from emulator.traces.csv_file import InvalidTraces
+from emulator.traces.csv_file import CsvTraces, InvalidTraces
 from emulator.traces.phone import NoPhone, PhoneTrace, require_phone
 from evaluation.corpus import CorpusError
 from evaluation.fleet.report import print_fleet_report
@@ -65,17 +65,16 @@ def live_scenario(
     try:
         path = find_scenario(named)
         scenario = msgspec.structs.replace(load_scenario(path), **changes)
-        check_files(scenario, str(path))
-        if adb is not None:
-            require_phone(adb)
+        phone = None if adb is None else PhoneTrace(adb=adb)
         options = Options(
             name=path.stem,
             folder=folder or Path("reports") / path.stem,
             num_workers=num_workers,
             lanes=lanes,
             real_time=real_time,
-            phone=None if adb is None else PhoneTrace(adb=adb),
+            phone=phone,
         )
+        _check_ground(scenario, options, str(path))
         lived = _with_progress(scenario, options, console)
     except _TOLD as error:
         raise click.ClickException(str(error)) from None
@@ -84,6 +83,19 @@ def live_scenario(
         raise click.exceptions.Exit(_INTERRUPTED) from None
     print_fleet_report(lived.report, console)
     console.print(f"\nThe report, with plots: [bold]{lived.html_path}[/]\nThe same for programs:  {lived.json_path}")
+
+
+def _check_ground(scenario: Scenario, options: Options, name: str) -> None:
+    """Finds out before anything long begins whether what it needs is there."""
+    check_files(scenario, name)
+    if options.phone is not None:
+        require_phone(options.phone.adb)
+    elif scenario.traces.csv is not None:
+        CsvTraces(Path(scenario.traces.csv), start=0.0)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--output must be a folder, got {options.folder}: {error.strerror}") from None
 
 
 def _with_progress(scenario: Scenario, options: Options, console: Console) -> Lived:

@@ -15,13 +15,13 @@ from aggregation_service.rounds.optimizer import ServerAverage, ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from emulator.device import World
 from emulator.rehearsing.ground import PopulationGround
-from emulator.scenarios.schema import Scenario, Task
+from emulator.scenarios.schema import LEAST_GROUP, Scenario, Task
 from emulator.trace import HOUR_S
 from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters
 
 VIRTUAL_START = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
 """A Monday's midnight."""
-_LEAST_GROUP, _MOST_IN_GROUP = 5, 32
+_MOST_IN_GROUP = 32
 _TOKEN_USES = 4
 """Enrolments a device: who forgets who it was may come so often."""
 
@@ -150,7 +150,7 @@ def worlds_of(layout: Layout, scenario: Scenario, *, url: str, start: float, is_
 def _plan(task: Task, laid: PopulationGround, *, secure: bool) -> Plan:
     settings = laid.ground.settings
     group = SecureAggregationParameters(
-        value_bits=12, min_members=_LEAST_GROUP, max_members=_MOST_IN_GROUP, dropout_fraction=0.2, mode="semi_malicious"
+        value_bits=12, min_members=LEAST_GROUP, max_members=_MOST_IN_GROUP, dropout_fraction=0.2, mode="semi_malicious"
     )
     return Plan(
         tensors=settings.shape.tensors,
