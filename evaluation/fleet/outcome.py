@@ -183,6 +183,12 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     happened: tuple[str, ...]
     software: dict[str, str]
 
+    def __post_init__(self) -> None:
+        names = {each.name for each in self.populations}
+        for each in self.rounds:
+            if each.population not in names:
+                raise ValueError(f"a round must be of one of the populations, got {each.population}")
+
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What this machine took.
