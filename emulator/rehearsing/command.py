@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregation_service.operations import OperationError
+from emulator.lying_service import LIES
 from emulator.made_up import UnknownLanguage
 from emulator.rehearsing.ground import NoPeople
 from emulator.rehearsing.run import Lived, Options, run_scenario
@@ -88,6 +89,9 @@ def live_scenario(
 def _check_ground(scenario: Scenario, options: Options, name: str) -> None:
     """Finds out before anything long begins whether what it needs is there."""
     check_files(scenario, name)
+    lies = [event.do for event in scenario.events if event.do in LIES]
+    if lies and not options.is_reproducible:
+        raise InvalidScenario(f"{name}: events that do {lies[0]} must be lived in virtual time, with --lanes 1")
     if options.phone is not None:
         require_phone(options.phone.adb)
     elif scenario.traces.csv is not None:

@@ -72,6 +72,7 @@ def make_fleet_report(
         fairness=_fairness(scenario, devices, saved, is_foreseen=not is_of_phone),
         live=tuple(_day(seen.live[day]) for day in sorted(seen.live)),
         adversaries=_adversaries(scenario, devices, saved),
+        refused=dict(sorted(seen.refused.items(), key=lambda item: (-item[1], item[0]))),
         traffic=schema.Traffic(
             bytes_up=seen.bytes_up,
             bytes_down=seen.bytes_down,
@@ -107,6 +108,7 @@ def _population(
         delta=summary.delta,
         max_participations=summary.max_participations,
         refusals=dict(sorted(summary.refusals.items())),
+        groups=dict(sorted(summary.groups.items())),
     )
 
 

@@ -118,7 +118,13 @@ class _Rehearsal:
         self._note_time("preparing")
         seed = str(scenario.seed) if self._options.is_reproducible else None
         self._books = Database(layout.config.database_url)  # kept open: it is asked after every other step
-        host = ServiceHost(layout.config_path, layout.world / "service.log", seed=seed, starts=self._saved.starts)
+        host = ServiceHost(
+            layout.config_path,
+            layout.world / "service.log",
+            seed=seed,
+            lie_path=layout.world / "lie",
+            starts=self._saved.starts,
+        )
         self._host = host
         try:
             if self._saved.service_runs or self._options.real_time:

@@ -159,13 +159,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
       at_h: when, in hours since the beginning.
       do: `kill-service` ends all its processes at once; `release` ships the newest model of every population;
         `release-spoilt` ships one that predicts badly; `roll-back` takes the newest release back; `plain-reports` makes
-        the service ask for reports that it can read.
+        the service ask for reports that it can read, `weak-groups` for groups that protect nobody; the `lie-about-`s
+        make it say what is not so, one at a time, see `emulator.lying_service`, until it is to `tell-the-truth`.
       down_h: of `kill-service`, how long the service stays away.
 
     """
 
     at_h: Hours
-    do: Literal["kill-service", "release", "release-spoilt", "roll-back", "plain-reports"]
+    do: Literal[
+        "kill-service", "release", "release-spoilt", "roll-back", "plain-reports", "weak-groups",
+        "lie-about-keys", "lie-about-threshold", "lie-about-signature", "tell-the-truth",
+    ]  # fmt: skip
     down_h: Hours = 0.0
 
 

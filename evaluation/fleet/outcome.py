@@ -56,6 +56,7 @@ class FleetPopulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
       delta: at which it is told.
       max_participations: the most reports of any one device.
       refusals: what the service refused, by kind.
+      groups: of secure aggregation: how many are `done`, `under_way`, or failed, by why; none with plain reports.
 
     """
 
@@ -68,6 +69,7 @@ class FleetPopulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     delta: Share
     max_participations: Count
     refusals: dict[str, Count]
+    groups: dict[str, Count] = {}
 
 
 class DropOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +159,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       fairness: halves of the fleet: fast and slow, often and rarely available.
       live: by day.
       adversaries: by kind, honest devices included where there are others.
+      refused: how often devices refused what the service said, by why.
       traffic: totals.
       happened: what befell the service, in order.
       software: version by package.
@@ -172,6 +175,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     is_reproducible: bool
     is_real_time: bool = False
     is_of_phone: bool = False
+    refused: dict[str, Count] = {}
     populations: tuple[FleetPopulation, ...]
     rounds: tuple[FleetRound, ...]
     events: dict[str, Count]
