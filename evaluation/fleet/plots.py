@@ -18,7 +18,7 @@ def draw_fleet(report: FleetReport) -> dict[str, str]:
         "rounds": (lambda axes: _durations(axes, report), (8.4, 2.8)),
         "live": (lambda axes: _live(axes, report), (4.6, 3.0)),
         "epsilon": (lambda axes: _epsilon(axes, report), (4.6, 3.0)),
-        "dropouts": (lambda axes: _drop_outs(axes, report), (8.4, 0.9 + 0.36 * max(1, len(report.drop_outs)))),
+        "dropouts": (lambda axes: _drop_outs(axes, report), (8.4, 0.25 + 0.4 * max(1, len(report.drop_outs)))),
     }
     return {name: draw_svg(name, draw, size) for name, (draw, size) in drawings.items()}
 
@@ -35,10 +35,15 @@ def _days(axes: Axes, report: FleetReport) -> None:
     axes.set_xlabel("day")
 
 
+def _ended(each: FleetRound) -> float:
+    """The day on which a round ended; of one that is open still, on which it began."""
+    return (each.opened_h + (each.duration_h or 0.0)) / 24
+
+
 def _recall(axes: Axes, report: FleetReport) -> None:
     for population, colour, rounds in _by_population(report):
         before = population.top1_before
-        measured = [(each.opened_h / 24, each.top1) for each in rounds if each.top1 is not None]
+        measured = [(_ended(each), each.top1) for each in rounds if each.top1 is not None]
         axes.axhline(before, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.plot(*zip((0.0, before), *measured, strict=True), "o-", color=colour, linewidth=2, markersize=3)
     _days(axes, report)
@@ -69,13 +74,15 @@ def _live(axes: Axes, report: FleetReport) -> None:
         return
     axes.set_ylim(bottom=0)
     axes.set_xlabel("day")
+    days = [each.day for each in report.live]
+    axes.set_xlim(min(days) - 0.3, max(days) + 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
 def _epsilon(axes: Axes, report: FleetReport) -> None:
     for _, colour, rounds in _by_population(report):
-        spent = [(each.opened_h / 24, each.epsilon) for each in rounds if each.epsilon is not None]
+        spent = [(_ended(each), each.epsilon) for each in rounds if each.epsilon is not None]
         if spent:
             axes.plot(*zip(*spent, strict=True), "o-", color=colour, linewidth=2, markersize=3, drawstyle="steps-post")
     if axes.has_data():
