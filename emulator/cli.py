@@ -106,6 +106,11 @@ def list_scenarios() -> None:
 @click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Processes that speak to the service; with more, reports follow no seed.")  # fmt: skip
 @click.option("--real-time", is_flag=True, help="Live by the machine's clock: a week takes a week.")
+@click.option("--adb", is_flag=True,
+              help="All devices are idle, charging and so on when a running Android emulator or attached phone is; "
+              "needs --real-time.")  # fmt: skip
+@click.option("--serial", help="Which phone, of several that `adb devices` lists.")
+@click.option("--adb-path", default="adb", show_default=True, help="The adb to ask with.")
 def run(
     *,
     scenario: str,
@@ -116,6 +121,9 @@ def run(
     workers: int,
     lanes: int,
     real_time: bool,
+    adb: bool,
+    serial: str | None,
+    adb_path: str,
 ) -> None:
     """Live a SCENARIO: one of `keychorus emulate list`, or a TOML file of your own.
 
@@ -128,7 +136,12 @@ def run(
       keychorus emulate run first-week
       keychorus emulate run third-drops-out --devices 200 --days 2 --seed 7 --output /dev/shm/third
       keychorus emulate run my-launch.toml --real-time
+      keychorus emulate run my-launch.toml --real-time --adb --serial emulator-5554
     """
+    if adb and not real_time:
+        raise click.UsageError("--adb must come with --real-time, for a phone's conditions are those of now")
+    if serial is not None and not adb:
+        raise click.UsageError("--serial must come with --adb")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from emulator.rehearsing.command import live_scenario
 
@@ -142,4 +155,5 @@ def run(
         num_workers=workers,
         lanes=lanes,
         real_time=real_time,
+        adb=(adb_path, *(() if serial is None else ("-s", serial))) if adb else None,
     )

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -53,7 +53,10 @@ class Surroundings(Protocol):
         ...
 
     def next_eligible(self, at: float) -> float | None:
-        """The first time from `at` on at which all conditions hold, None if that never comes."""
+        """The first time from `at` on at which all conditions hold, None if that never comes.
+
+        Where that is not known: `at` if they hold, otherwise when to ask again.
+        """
         ...
 
 
@@ -262,10 +265,7 @@ class _Surroundings:
 
     def read(self) -> Conditions:
         conditions = self._device.trace.conditions(self.now)
-        picked_up = self._meets_mishap(is_kill=False)
-        return Conditions(
-            idle=conditions.idle and not picked_up, charging=conditions.charging, unmetered=conditions.unmetered
-        )
+        return replace(conditions, idle=False) if self._meets_mishap(is_kill=False) else conditions
 
     def spend_training_step(self) -> bool:
         """Called before each training step. Never aborts by itself: conditions do."""

@@ -141,7 +141,7 @@ class Fleet:
           is_done: see above.
           until: lives no longer than this, in seconds since 1970.
           observe: told of each step: whose, when it ended, its result.
-          appointments: what happens when; those before the fleet's start are past.
+          appointments: what happens when; what should have happened before the fleet's start happens at once.
           on_time: told the time, often.
 
         Raises:
@@ -164,7 +164,7 @@ class Fleet:
             stage = _Stage(time, engine, watched)
             lives = [time.process(self._live(stage, place)) for place in range(len(self._devices))]
             for appointment in appointments:
-                if self._start <= appointment.at <= until:
+                if appointment.at <= until:
                     time.process(self._keep(time, appointment))
             ends = [done, time.all_of(lives)] if until == NEVER else [done, time.timeout(max(0.0, until - time.now))]
             time.run(until=time.any_of(ends))
@@ -175,7 +175,7 @@ class Fleet:
         return simpy.Environment(initial_time=self._start)
 
     def _keep(self, time: Any, appointment: Appointment) -> Process:
-        yield time.timeout(appointment.at - time.now)
+        yield time.timeout(max(0.0, appointment.at - time.now))
         self._show(time.now)
         appointment.act()
 
@@ -185,7 +185,9 @@ class Fleet:
         yield time.timeout(max(0.0, self.wake_at[place] - time.now))
         while (eligible_at := device.trace.next_eligible(time.now)) is not None:
             self.wake_at[place] = eligible_at
-            yield time.timeout(eligible_at - time.now)
+            if eligible_at > time.now:
+                yield time.timeout(eligible_at - time.now)
+                continue  # a trace that does not know what will be has only said when to ask again
             if self._is_configured(device):
                 result, lost_after = yield from self._train(stage, device)
             else:

@@ -20,6 +20,11 @@ class UnknownLanguage(Exception):
     """A language whose word counts are not known."""
 
 
+def known_languages() -> list[str]:
+    """Codes of the languages that can be made up, such as `de`."""
+    return sorted(wordfreq.available_languages())
+
+
 def made_up_messages(language: str, seed: int, *, people: int = _PEOPLE) -> list[Message]:
     """Messages of so many people, who have a few favourite words each.
 
@@ -32,9 +37,8 @@ def made_up_messages(language: str, seed: int, *, people: int = _PEOPLE) -> list
       UnknownLanguage: wordfreq has no counts.
 
     """
-    known = wordfreq.available_languages()
-    if language not in known:
-        raise UnknownLanguage(f"language must be one of {', '.join(sorted(known))}; got {language}")
+    if language not in known_languages():
+        raise UnknownLanguage(f"language must be one of {', '.join(known_languages())}; got {language}")
     shares = dict(islice(wordfreq.get_frequency_dict(language).items(), 4 * _WORDS))
     words = [word for word in sorted(shares, key=lambda word: (-shares[word], word)) if word.isalpha()][:_WORDS]
     return [message for person in range(people) for message in _messages_of(person, language, seed, words, shares)]

@@ -1,26 +1,29 @@
 """The real service as a rehearsal runs it: one worker, its time a file, its randomness a seed's.
 
-`python -m emulator.seeded_service` is gunicorn, for `emulator.seeded_service:app("7")`. It differs from
-`aggregation_service.wsgi` in two ways, and in nothing that a device could see. No thread looks after the rounds: in
-virtual time nothing is due but when a request comes, and each request first does what is due; a thread would do the
-same at moments of real time, which no seed knows. And what the system's secure source gives elsewhere comes from a
-seed, a stream a request.
+`python -m emulator.seeded_service` is gunicorn, for `emulator.seeded_service:app("7", "lie")`. It differs from
+`aggregation_service.wsgi` in two ways, and in nothing that a device could see but lies that a scenario asks for
+(`emulator.lying_service`). No thread looks after the rounds: in virtual time nothing is due but when a request comes,
+and each request first does what is due; a thread would do the same at moments of real time, which no seed knows. And
+what the system's secure source gives elsewhere comes from a seed, a stream a request.
 """
 
 import runpy
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from emulator.entropy import SeededEntropy, replace_entropy
+from emulator.lying_service import LyingService
 
 _TIDIED_EVERY_S = 3600.0
 
 
-def app(seed: str) -> Callable[..., Iterable[bytes]]:
+def app(seed: str, lie_path: str) -> Callable[..., Iterable[bytes]]:
     """Makes the app of the one worker.
 
     Args:
       seed: of ids, reconnect windows and noise; another one after each restart, or ids would come twice.
+      lie_path: the file of the lie of the hour.
 
     Raises:
       ConfigError: as `aggregation_service.wsgi.app`.
@@ -39,7 +42,7 @@ def app(seed: str) -> Callable[..., Iterable[bytes]]:
     made = create_app(config)
     service = made.extensions[EXTENSION]
     made.wsgi_app = _Turns(  # type: ignore[method-assign]  # as Flask's documentation does it
-        made.wsgi_app,
+        LyingService(made.wsgi_app, Path(lie_path)),
         entropy,
         seed,
         clock=clock_of(config).now,

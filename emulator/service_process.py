@@ -57,7 +57,12 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    config_path: Path, log_path: Path, *, port: int | None = None, seed: str | None = None
+    config_path: Path,
+    log_path: Path,
+    *,
+    port: int | None = None,
+    seed: str | None = None,
+    lie_path: Path = Path(os.devnull),
 ) -> Iterator[RunningService]:
     """Runs gunicorn until the block ends, which it does within 5 s.
 
@@ -66,6 +71,7 @@ def running_service(
       log_path: takes its program log, behind what stands there.
       port: on the loopback address; None for a free one.
       seed: of its randomness, see `emulator.seeded_service`; None for the service as it is.
+      lie_path: where what it lies about is written, see `emulator.lying_service`; only with a seed.
 
     Raises:
       ServiceStopped: see there.
@@ -81,7 +87,7 @@ def running_service(
             "-m",
             "emulator.seeded_service",
             *arguments,
-            f"emulator.seeded_service:app({seed!r})",
+            f"emulator.seeded_service:app({seed!r}, {str(lie_path)!r})",
         ]
     with log_path.open("ab") as log:
         process = subprocess.Popen(  # noqa: S603  # our own command

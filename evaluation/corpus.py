@@ -6,6 +6,7 @@ Text read here is for computing with. It is never printed or logged: a message's
 
 import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -151,7 +152,7 @@ def load_jsonl(path: Path) -> list[Message]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             return [_parse(line, f"{path.name}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path.name} cannot be read: {error}") from None
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregation_service.operations import OperationError
+from emulator.lying_service import LIES
 from emulator.made_up import UnknownLanguage
 from emulator.rehearsing.ground import NoPeople
 from emulator.rehearsing.run import Lived, Options, run_scenario
@@ -16,7 +17,8 @@ from emulator.rehearsing.saved import OtherRehearsal
 from emulator.scenarios.reading import InvalidScenario, check_files, find_scenario, load_scenario
 from emulator.scenarios.schema import Scenario
 from emulator.service_process import ServiceStopped
-from emulator.traces.csv_file import InvalidTraces
+from emulator.traces.csv_file import CsvTraces, InvalidTraces
+from emulator.traces.phone import NoPhone, PhoneTrace, require_phone
 from evaluation.corpus import CorpusError
 from evaluation.fleet.report import print_fleet_report
 
@@ -25,6 +27,7 @@ _TOLD = (
     InvalidTraces,
     CorpusError,
     NoPeople,
+    NoPhone,
     UnknownLanguage,
     OtherRehearsal,
     OperationError,
@@ -34,7 +37,14 @@ _INTERRUPTED = 130
 
 
 def live_scenario(
-    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, lanes: int, real_time: bool
+    named: str,
+    changes: dict[str, Any],
+    *,
+    folder: Path | None,
+    num_workers: int,
+    lanes: int,
+    real_time: bool,
+    adb: tuple[str, ...] | None = None,
 ) -> None:
     """Lives a scenario with a progress bar in virtual time, and prints what it came to.
 
@@ -45,6 +55,7 @@ def live_scenario(
       num_workers: processes that train.
       lanes: processes that speak to the service.
       real_time: by the machine's clock.
+      adb: the client, and its options, that finds the phone whose conditions count; None for made-up ones.
 
     Raises:
       ClickException: the scenario, or what it names, is not usable; or the service ended.
@@ -55,14 +66,16 @@ def live_scenario(
     try:
         path = find_scenario(named)
         scenario = msgspec.structs.replace(load_scenario(path), **changes)
-        check_files(scenario, str(path))
+        phone = None if adb is None else PhoneTrace(adb=adb)
         options = Options(
             name=path.stem,
             folder=folder or Path("reports") / path.stem,
             num_workers=num_workers,
             lanes=lanes,
             real_time=real_time,
+            phone=phone,
         )
+        _check_ground(scenario, options, str(path))
         lived = _with_progress(scenario, options, console)
     except _TOLD as error:
         raise click.ClickException(str(error)) from None
@@ -71,6 +84,22 @@ def live_scenario(
         raise click.exceptions.Exit(_INTERRUPTED) from None
     print_fleet_report(lived.report, console)
     console.print(f"\nThe report, with plots: [bold]{lived.html_path}[/]\nThe same for programs:  {lived.json_path}")
+
+
+def _check_ground(scenario: Scenario, options: Options, name: str) -> None:
+    """Finds out before anything long begins whether what it needs is there."""
+    check_files(scenario, name)
+    lies = [event.do for event in scenario.events if event.do in LIES]
+    if lies and not options.is_reproducible:
+        raise InvalidScenario(f"{name}: events that do {lies[0]} must be lived in virtual time, with --lanes 1")
+    if options.phone is not None:
+        require_phone(options.phone.adb)
+    elif scenario.traces.csv is not None:
+        CsvTraces(Path(scenario.traces.csv), start=0.0)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--output must be a folder, got {options.folder}: {error.strerror}") from None
 
 
 def _with_progress(scenario: Scenario, options: Options, console: Console) -> Lived:

@@ -16,6 +16,7 @@ from emulator.trace import DAY_S, HOUR_S
 from emulator.traces.csv_file import CsvTraces
 from emulator.traces.diurnal import DiurnalTrace, Habits
 from emulator.traces.hardware import HardwareMix, draw_hardware
+from emulator.traces.phone import PhoneTrace
 
 _STEPS_AT_LEAST = 4
 
@@ -27,19 +28,22 @@ def population_index(scenario: Scenario, index: int) -> int:
     return next(number for number, until in enumerate(reached) if place < until)
 
 
-def draw_devices(layout: Layout, scenario: Scenario, start: float) -> list[EmulatedDevice]:
+def draw_devices(
+    layout: Layout, scenario: Scenario, start: float, phone: PhoneTrace | None = None
+) -> list[EmulatedDevice]:
     """Draws all devices of the scenario; nothing is written for any of them before it first acts.
 
     Args:
       layout: where their disks will be, and what people type.
       scenario: whose fleet it is.
       start: when it begins, in seconds since 1970.
+      phone: whose surroundings are those of all devices; None for what the scenario says.
 
     Raises:
       InvalidTraces: the file of traces is not usable.
 
     """
-    drawing = _Drawing(layout, scenario, start)
+    drawing = _Drawing(layout, scenario, start, phone)
     return [drawing.device(index) for index in range(scenario.devices)]
 
 
@@ -57,12 +61,13 @@ def join_times(scenario: Scenario, start: float) -> list[float]:
 class _Drawing:
     """What is the same for all devices of a scenario."""
 
-    def __init__(self, layout: Layout, scenario: Scenario, start: float):
+    def __init__(self, layout: Layout, scenario: Scenario, start: float, phone: PhoneTrace | None):
         csv = scenario.traces.csv
+        self._phone = phone
         self._layout = layout
         self._scenario = scenario
         self._start = start
-        self._file = None if csv is None else CsvTraces(Path(csv), start=start)
+        self._file = None if csv is None or phone is not None else CsvTraces(Path(csv), start=start)
         self._people = {each.name: layout.count_people(each.name) for each in scenario.populations}
         self._mix = HardwareMix(**msgspec.structs.asdict(scenario.hardware))
         self._adversaries = _adversaries(scenario)
@@ -73,7 +78,7 @@ class _Drawing:
         return EmulatedDevice(
             index=index,
             folder=self._layout.device(index),
-            trace=self._diurnal(index, zone_s) if self._file is None else self._file.of(index),
+            trace=self._surroundings(index, zone_s),
             hardware=draw_hardware(_generator(scenario, index, "hardware"), self._mix),
             least_steps=_STEPS_AT_LEAST,
             person=self._person(index, zone_s),
@@ -92,6 +97,11 @@ class _Drawing:
             history=typists.history,
             watched=typists.watched,
         )
+
+    def _surroundings(self, index: int, zone_s: float) -> Surroundings:
+        if self._phone is not None:
+            return self._phone
+        return self._diurnal(index, zone_s) if self._file is None else self._file.of(index)
 
     def _diurnal(self, index: int, zone_s: float) -> Surroundings:
         traces = self._scenario.traces

@@ -11,12 +11,14 @@ class ServiceHost:
 
     Attributes:
       url: at which devices find it.
+      lie_path: where its lie stands.
       starts: how often it was started, over all processes that lived this rehearsal.
 
     """
 
-    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, starts: int = 0):
-        """Args: `seed` of its randomness, see `running_service`; `starts` before this host."""
+    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, lie_path: Path, starts: int = 0):
+        """Args: `seed` of its randomness and `lie_path` see `running_service`; `starts` before this host."""
+        self.lie_path = lie_path
         self._config_path = config_path
         self._log_path = log_path
         self._seed = seed
@@ -52,7 +54,7 @@ class ServiceHost:
             return
         self.starts += 1
         seed = None if self._seed is None else f"{self._seed} start {self.starts}"  # or ids would come twice
-        context = running_service(self._config_path, self._log_path, port=self._port, seed=seed)
+        context = running_service(self._config_path, self._log_path, port=self._port, seed=seed, lie_path=self.lie_path)
         self._running = self._stack.enter_context(context)
 
     def crash(self) -> None:

@@ -29,6 +29,8 @@ def make_fleet_report(
     *,
     before: dict[str, tuple[float, int]],
     is_reproducible: bool,
+    is_real_time: bool = False,
+    is_of_phone: bool = False,
 ) -> schema.FleetReport:
     """Puts a rehearsal that has ended into a report.
 
@@ -39,7 +41,9 @@ def make_fleet_report(
       devices: of the fleet.
       saved: what was written down.
       before: recall before the first round, and of how many words, by population.
-      is_reproducible: whether the same seed gives the same report.
+      is_reproducible: see `FleetReport`; likewise the next two.
+      is_real_time: see there.
+      is_of_phone: see there.
 
     """
     summaries = {each.population: each for each in operations.summaries(config)}
@@ -51,6 +55,8 @@ def make_fleet_report(
         days=scenario.days,
         devices=scenario.devices,
         is_reproducible=is_reproducible,
+        is_real_time=is_real_time,
+        is_of_phone=is_of_phone,
         populations=tuple(
             _population(summaries[each.name], before[each.name], saved.recall.get(each.name, {}))
             for each in scenario.populations
@@ -63,9 +69,10 @@ def make_fleet_report(
         ),
         events=dict(sorted(seen.events.items(), key=lambda item: (-item[1], item[0]))),
         drop_outs=tuple(_drop_out(key, number) for key, number in sorted(seen.drop_outs.items())),
-        fairness=_fairness(scenario, devices, saved),
+        fairness=_fairness(scenario, devices, saved, is_foreseen=not is_of_phone),
         live=tuple(_day(seen.live[day]) for day in sorted(seen.live)),
         adversaries=_adversaries(scenario, devices, saved),
+        refused=dict(sorted(seen.refused.items(), key=lambda item: (-item[1], item[0]))),
         traffic=schema.Traffic(
             bytes_up=seen.bytes_up,
             bytes_down=seen.bytes_down,
@@ -101,6 +108,7 @@ def _population(
         delta=summary.delta,
         max_participations=summary.max_participations,
         refusals=dict(sorted(summary.refusals.items())),
+        groups=dict(sorted(summary.groups.items())),
     )
 
 
@@ -137,21 +145,21 @@ def _day(typed: Typed) -> schema.LiveDay:
     )
 
 
-def _fairness(scenario: Scenario, devices: Sequence[EmulatedDevice], saved: Saved) -> tuple[schema.FairnessGroup, ...]:
+def _fairness(
+    scenario: Scenario, devices: Sequence[EmulatedDevice], saved: Saved, *, is_foreseen: bool
+) -> tuple[schema.FairnessGroup, ...]:
     """The faster and the slower half of the fleet, and the half that may act more often and the other."""
     if len(devices) < 2:
         return ()
-    speed = {device.index: device.hardware.seconds_per_step for device in devices}
-    eligible = {device.index: _eligible_share(device, scenario, saved.start) for device in devices}
-    by_speed = sorted(speed, key=lambda index: (speed[index], index))
-    by_time = sorted(eligible, key=lambda index: (-eligible[index], index))
     half = len(devices) // 2
-    groups = {
-        "fast": by_speed[:half],
-        "slow": by_speed[half:],
-        "often available": by_time[:half],
-        "rarely available": by_time[half:],
-    }
+    speed = {device.index: device.hardware.seconds_per_step for device in devices}
+    by_speed = sorted(speed, key=lambda index: (speed[index], index))
+    groups = {"fast": by_speed[:half], "slow": by_speed[half:]}
+    eligible: dict[int, float] = {}
+    if is_foreseen:
+        eligible = {device.index: _eligible_share(device, scenario, saved.start) for device in devices}
+        by_time = sorted(eligible, key=lambda index: (-eligible[index], index))
+        groups |= {"often available": by_time[:half], "rarely available": by_time[half:]}
     return tuple(_group(name, indices, speed, eligible, saved) for name, indices in groups.items())
 
 
@@ -163,7 +171,7 @@ def _group(
         name=name,
         devices=number,
         seconds_per_step=sum(speed[index] for index in indices) / number,
-        eligible_share=sum(eligible[index] for index in indices) / number,
+        eligible_share=sum(eligible[index] for index in indices) / number if eligible else None,
         selected=sums.selected / number,
         reported=sums.reported / number,
         keystrokes_saved=sums.saved / sums.keystrokes if sums.keystrokes else None,

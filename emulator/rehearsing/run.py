@@ -23,6 +23,7 @@ from emulator.rehearsing.watching import Observations
 from emulator.rehearsing.world import VIRTUAL_START, Layout, make_world, worlds_of
 from emulator.scenarios.schema import Scenario
 from emulator.trace import DAY_S
+from emulator.traces.phone import PhoneTrace
 from evaluation.fleet.outcome import FleetReport
 from evaluation.fleet.report import write_fleet_report
 from protocol.weights import Weights
@@ -44,6 +45,7 @@ class Options:
       num_workers: processes that train.
       lanes: processes that speak to the service; with more than 1 the report follows no seed.
       real_time: by the machine's clock; nothing can then be told again.
+      phone: whose conditions are those of all devices, in place of made-up ones; real time only.
 
     """
 
@@ -52,6 +54,11 @@ class Options:
     num_workers: int
     lanes: int = 1
     real_time: bool = False
+    phone: PhoneTrace | None = None
+
+    def __post_init__(self) -> None:
+        if self.phone is not None and not self.real_time:
+            raise ValueError("real_time must be true with a phone, got false")
 
     @property
     def is_reproducible(self) -> bool:
@@ -107,14 +114,20 @@ class _Rehearsal:
         self._grounds = lay_grounds(scenario, layout.folder / "ground")
         self._yardsticks = {laid.population.name: Yardstick(laid) for laid in self._grounds}
         self._saved = self._begin() if found is None else found
-        self._devices = draw_devices(layout, scenario, self._saved.start)
+        self._devices = draw_devices(layout, scenario, self._saved.start, phone=self._options.phone)
         self._note_time("preparing")
         seed = str(scenario.seed) if self._options.is_reproducible else None
         self._books = Database(layout.config.database_url)  # kept open: it is asked after every other step
-        host = ServiceHost(layout.config_path, layout.world / "service.log", seed=seed, starts=self._saved.starts)
+        host = ServiceHost(
+            layout.config_path,
+            layout.world / "service.log",
+            seed=seed,
+            lie_path=layout.world / "lie",
+            starts=self._saved.starts,
+        )
         self._host = host
         try:
-            if self._saved.service_runs:
+            if self._saved.service_runs or self._options.real_time:
                 host.start()
             yield
         finally:
@@ -144,7 +157,7 @@ class _Rehearsal:
         fleet = Fleet(
             lambda device: worlds[population_index(scenario, device.index)],
             self._devices,
-            start=saved.now,
+            start=time.time() if self._options.real_time else saved.now,
             clock_path=layout.clock,
             seed=scenario.seed,
             vanish_rate=scenario.typists.vanish_rate,
@@ -156,7 +169,7 @@ class _Rehearsal:
             fleet.run(
                 until=saved.start + DAY_S * scenario.days,
                 observe=self._observe,
-                appointments=timeline.appointments(),
+                appointments=timeline.appointments(since=saved.now),
                 on_time=self._tell,
             )
         finally:
@@ -174,6 +187,8 @@ class _Rehearsal:
             saved,
             before={name: self._yardsticks[name].top1(self._first(name)) for name in self._yardsticks},
             is_reproducible=self._options.is_reproducible,
+            is_real_time=self._options.real_time,
+            is_of_phone=self._options.phone is not None,
         )
         self._note_time("reporting")
         json_path, html_path = write_fleet_report(report, make_timings(saved), layout.folder)

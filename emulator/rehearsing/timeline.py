@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from aggregation_service import operations
 from aggregation_service.config import ServiceConfig
 from emulator.entropy import seeded_entropy
 from emulator.fleet import Appointment
+from emulator.lying_service import LIES, tell
 from emulator.rehearsing.ground import PopulationGround
 from emulator.rehearsing.host import ServiceHost
-from emulator.rehearsing.world import begin_task
+from emulator.rehearsing.world import WEAK_GROUPS, begin_task
 from emulator.scenarios.schema import Event, Scenario
 from emulator.trace import HOUR_S
 from protocol.weights import Weights
@@ -33,15 +35,15 @@ class Timeline:
     is_seeded: bool
     happened: list[str] = field(default_factory=list)
 
-    def appointments(self) -> list[Appointment]:
-        """All events, those of the same time in the order of the scenario."""
+    def appointments(self, since: float) -> list[Appointment]:
+        """All events from `since` on, those of the same time in the order of the scenario."""
         made = []
         for event in self.scenario.events:
             at = self.start + HOUR_S * event.at_h
             made.append(Appointment(at=at, act=self._act(event)))
             if event.do == "kill-service":
                 made.append(Appointment(at=at + HOUR_S * event.down_h, act=self.host.start))
-        return sorted(made, key=lambda appointment: appointment.at)
+        return sorted((each for each in made if each.at >= since), key=lambda appointment: appointment.at)
 
     def _act(self, event: Event) -> Callable[[], None]:
         actions: dict[str, Callable[[], str]] = {
@@ -50,12 +52,15 @@ class Timeline:
             "release-spoilt": lambda: self._release(spoilt=True),
             "roll-back": self._roll_back,
             "plain-reports": self._ask_for_plain_reports,
+            "weak-groups": self._ask_for_weak_groups,
+            "tell-the-truth": lambda: self._lie(None),
+            **{name: partial(self._lie, name) for name in LIES},
         }
 
         def act() -> None:
             with self._randomness(event):
                 what = actions[event.do]()
-            down = f" for {event.down_h:g} h" if event.do == "kill-service" else ""
+            down = f" and stayed away for {event.down_h:g} h" if event.down_h else ""
             self.happened.append(f"hour {event.at_h:g}: {what}{down}")
 
         return act
@@ -90,8 +95,17 @@ class Timeline:
 
     def _ask_for_plain_reports(self) -> str:
         for laid in self.grounds:
-            begin_task(self.config, self.scenario, laid, is_secure=False)
+            begin_task(self.config, self.scenario, laid, groups=None)
         return "the service asked for reports that it can read"
+
+    def _ask_for_weak_groups(self) -> str:
+        for laid in self.grounds:
+            begin_task(self.config, self.scenario, laid, groups=WEAK_GROUPS)
+        return "the service asked for groups of two, in which it is taken at its word"
+
+    def _lie(self, name: str | None) -> str:
+        tell(self.host.lie_path, name)
+        return "the service told the truth again" if name is None else LIES[name].told
 
 
 def _spoilt(weights: Weights) -> Weights:

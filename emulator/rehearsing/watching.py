@@ -19,6 +19,7 @@ _PHASES = {
     Event.CONFIRMED: "in session",
 }
 """The phase that a device is in after an event of a round."""
+_MOST_REASONS = 20
 _LOST = (Event.EXPIRED, Event.REFUSED, Event.REJECTED, Event.GROUP_ENDED, Event.NOTHING_TO_TRAIN, Event.NO_CONSENT)
 _GOES_ON = frozenset(_PHASES) - {Event.SELECTED} | {
     Event.REPORTED, Event.AWAITING_GROUP, Event.NOT_ELIGIBLE, Event.UNAVAILABLE, Event.FAILED, Event.INTERRUPTED,
@@ -45,6 +46,7 @@ class Observations(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
       events: how often each outcome came.
       devices: by index; only those that ever acted within a round or had words followed.
       drop_outs: by `phase: because`.
+      refused: how often devices refused what the service said, by the sentence with which they did.
       live: by day.
       bytes_up, bytes_down: in all steps.
       training_steps, training_device_s: of training runs that ended well.
@@ -55,6 +57,7 @@ class Observations(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     events: dict[str, int] = {}
     devices: dict[int, DeviceCounts] = {}
     drop_outs: dict[str, int] = {}
+    refused: dict[str, int] = {}
     live: dict[int, Typed] = {}
     bytes_up: int = 0
     bytes_down: int = 0
@@ -79,6 +82,9 @@ class Observations(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             self.training_steps += steps
             self.training_device_s += steps * device.hardware.seconds_per_step
             self.training_cpu_s += result.cpu_s
+        if outcome.event is Event.REFUSED:
+            why = outcome.reason if outcome.reason in self.refused or len(self.refused) < _MOST_REASONS else "others"
+            self.refused[why] = self.refused.get(why, 0) + 1
         self._follow(device.index, outcome.event)
         for typed in result.typed:
             self._hear(device.index, typed)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -15,13 +16,17 @@ from aggregation_service.rounds.optimizer import ServerAverage, ServerMomentum
 from aggregation_service.rounds.parameters import RoundParameters
 from emulator.device import World
 from emulator.rehearsing.ground import PopulationGround
-from emulator.scenarios.schema import Scenario, Task
+from emulator.scenarios.schema import LEAST_GROUP, Scenario, Task
 from emulator.trace import HOUR_S
 from protocol.plan import Plan, PrivacyParameters, SecureAggregationParameters
 
 VIRTUAL_START = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
 """A Monday's midnight."""
-_LEAST_GROUP, _MOST_IN_GROUP = 5, 32
+_GROUPS = SecureAggregationParameters(
+    value_bits=12, min_members=LEAST_GROUP, max_members=32, dropout_fraction=0.2, mode="semi_malicious"
+)
+WEAK_GROUPS = msgspec.structs.replace(_GROUPS, min_members=2, mode="semi_honest")
+"""What no device joins, whoever signed it."""
 _TOKEN_USES = 4
 """Enrolments a device: who forgets who it was may come so often."""
 
@@ -98,7 +103,11 @@ def make_world(layout: Layout, scenario: Scenario, grounds: Sequence[PopulationG
 
 
 def begin_task(
-    config: ServiceConfig, scenario: Scenario, laid: PopulationGround, *, is_secure: bool | None = None
+    config: ServiceConfig,
+    scenario: Scenario,
+    laid: PopulationGround,
+    *,
+    groups: SecureAggregationParameters | Literal["first"] | None = "first",
 ) -> None:
     """Begins a population's task, or one that goes on from its newest weights.
 
@@ -106,17 +115,17 @@ def begin_task(
       config: of the service.
       scenario: says what is asked of devices.
       laid: the population.
-      is_secure: whether by secure aggregation; None as the scenario says, with the first weights.
+      groups: of secure aggregation, None for plain reports; "first" is what the scenario says, with the first weights.
 
     """
-    task = scenario.task
-    secure = task.secure_aggregation if is_secure is None else is_secure
+    task, is_first = scenario.task, groups == "first"
+    secure = (_GROUPS if task.secure_aggregation else None) if groups == "first" else groups
     operations.create_task(
         config,
         population=laid.population.name,
         plan=_plan(task, laid, secure=secure),
         training_graph=laid.ground.graph,
-        checkpoint=laid.ground.pretrained if is_secure is None else None,
+        checkpoint=laid.ground.pretrained if is_first else None,
         parameters=_parameters(task),
         optimizer=ServerMomentum(momentum=0.9, learning_rate=1.0) if task.combining == "mean" else ServerAverage(),
         vocabulary=laid.ground.vocabulary.model,
@@ -147,11 +156,8 @@ def worlds_of(layout: Layout, scenario: Scenario, *, url: str, start: float, is_
     return worlds
 
 
-def _plan(task: Task, laid: PopulationGround, *, secure: bool) -> Plan:
+def _plan(task: Task, laid: PopulationGround, *, secure: SecureAggregationParameters | None) -> Plan:
     settings = laid.ground.settings
-    group = SecureAggregationParameters(
-        value_bits=12, min_members=_LEAST_GROUP, max_members=_MOST_IN_GROUP, dropout_fraction=0.2, mode="semi_malicious"
-    )
     return Plan(
         tensors=settings.shape.tensors,
         training=settings.training,
@@ -161,7 +167,7 @@ def _plan(task: Task, laid: PopulationGround, *, secure: bool) -> Plan:
             report_goal=task.report_goal,
             minimum_separation_s=HOUR_S * task.minimum_separation_h,
         ),
-        secure_aggregation=group if secure else None,
+        secure_aggregation=secure,
     )
 
 

@@ -11,7 +11,10 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Hours = Annotated[float, msgspec.Meta(ge=0, le=24 * 366)]
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,31}\Z")]
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,31}\Z"
+Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+LEAST_GROUP = 5
+"""Devices of a group of secure aggregation."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +48,11 @@ class Population(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     donor_share: Share = 0.05
     held_out_share: Share = 0.2
 
+    def __post_init__(self) -> None:
+        if self.donor_share + self.held_out_share >= 1:
+            total = self.donor_share + self.held_out_share
+            raise ValueError(f"donor_share and held_out_share must leave people for devices, got {total:g} in all")
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the service asks of the devices; names as in the plan and in `RoundParameters`."""
@@ -64,6 +72,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if self.minimum_reports > self.report_goal:
             raise ValueError(f"minimum_reports must be <= report_goal = {self.report_goal}, got {self.minimum_reports}")
+        if self.secure_aggregation and self.report_goal < LEAST_GROUP:
+            raise ValueError(f"report_goal must be >= {LEAST_GROUP} with secure_aggregation, got {self.report_goal}")
         if self.combining != "mean" and self.secure_aggregation:
             raise ValueError(f'combining must be "mean" with secure_aggregation, got "{self.combining}"')
         if self.combining != "mean" and self.noise_multiplier:
@@ -149,13 +159,17 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
       at_h: when, in hours since the beginning.
       do: `kill-service` ends all its processes at once; `release` ships the newest model of every population;
         `release-spoilt` ships one that predicts badly; `roll-back` takes the newest release back; `plain-reports` makes
-        the service ask for reports that it can read.
+        the service ask for reports that it can read, `weak-groups` for groups that protect nobody; the `lie-about-`s
+        make it say what is not so, one at a time, see `emulator.lying_service`, until it is to `tell-the-truth`.
       down_h: of `kill-service`, how long the service stays away.
 
     """
 
     at_h: Hours
-    do: Literal["kill-service", "release", "release-spoilt", "roll-back", "plain-reports"]
+    do: Literal[
+        "kill-service", "release", "release-spoilt", "roll-back", "plain-reports", "weak-groups",
+        "lie-about-keys", "lie-about-threshold", "lie-about-signature", "tell-the-truth",
+    ]  # fmt: skip
     down_h: Hours = 0.0
 
 

@@ -1,1 +1,1 @@
-"""Surroundings of emulated devices: days and nights, machines of different speed, or a CSV file of one's own."""
+"""Surroundings of emulated devices: days and nights, machines of different speed, a CSV file of one's own, a phone."""

@@ -26,6 +26,8 @@ CONDITIONS = ("idle", "charging", "unmetered")
 ALL = "all"
 _LONGEST_H = 24 * 366.0
 _MOST_DEVICES = 10_000_000
+_MOST_BYTES = 1_000_000_000
+_MOST_SHOWN = 40
 
 
 class InvalidTraces(Exception):
@@ -70,10 +72,13 @@ class CsvTraces:
 
 def _rows(path: Path) -> Iterator[_Row]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InvalidTraces(f"{path} must have at most {_MOST_BYTES:,} bytes, got {path.stat().st_size:,}")
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InvalidTraces(f"{path} line 1: the columns must be {', '.join(COLUMNS)}")
+                found = ",".join(reader.fieldnames or ())
+                raise InvalidTraces(f"{path} line 1: the columns must be {','.join(COLUMNS)}, got {_shown(found)}")
             for values in reader:
                 yield _row(values, f"{path} line {reader.line_num}")
     except OSError as error:
@@ -87,10 +92,12 @@ def _row(values: dict[str, str | None], place: str) -> _Row:
         raise InvalidTraces(f"{place}: a row must have {len(COLUMNS)} values")
     device = _number(values, "device", 0, _MOST_DEVICES, place)
     if device != int(device):
-        raise InvalidTraces(f"{place}: device must be a whole number, got {device:g}")
+        raise InvalidTraces(f"{place}: device must be a whole number, got {_shown(values['device'] or '')}")
     condition = (values["condition"] or "").strip()
     if condition not in (*CONDITIONS, ALL):
-        raise InvalidTraces(f"{place}: condition must be one of {', '.join((*CONDITIONS, ALL))}, got {condition!r}")
+        raise InvalidTraces(
+            f"{place}: condition must be one of {', '.join((*CONDITIONS, ALL))}, got {_shown(condition)}"
+        )
     begin = _number(values, "start_h", 0, _LONGEST_H, place)
     end = _number(values, "end_h", 0, _LONGEST_H, place)
     if end <= begin:
@@ -105,5 +112,9 @@ def _number(values: dict[str, str | None], key: str, low: float, high: float, pl
     except ValueError:
         found = math.nan
     if not low <= found <= high:  # also refuses NaN
-        raise InvalidTraces(f"{place}: {key} must be a number in [{low:g}, {high:g}], got {text[:40]!r}")
+        raise InvalidTraces(f"{place}: {key} must be a number in [{low:,.0f}, {high:,.0f}], got {_shown(text)}")
     return found
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…")

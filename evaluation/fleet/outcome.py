@@ -56,6 +56,7 @@ class FleetPopulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
       delta: at which it is told.
       max_participations: the most reports of any one device.
       refusals: what the service refused, by kind.
+      groups: of secure aggregation: how many are `done`, `under_way`, or failed, by why; none with plain reports.
 
     """
 
@@ -68,6 +69,7 @@ class FleetPopulation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     delta: Share
     max_participations: Count
     refusals: dict[str, Count]
+    groups: dict[str, Count] = {}
 
 
 class DropOut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,7 +87,7 @@ class FairnessGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
       name: such as `slow`.
       devices: in it.
       seconds_per_step: mean.
-      eligible_share: mean share of the time in which its devices may act.
+      eligible_share: mean share of the time in which its devices may act; None if nobody foresaw it.
       selected: times that its devices were selected, a device.
       reported: reports, a device.
       keystrokes_saved: share of its people's keystrokes; None if none was followed.
@@ -95,7 +97,7 @@ class FairnessGroup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: str
     devices: Count
     seconds_per_step: NonNegative
-    eligible_share: Share
+    eligible_share: Share | None
     selected: NonNegative
     reported: NonNegative
     keystrokes_saved: Share | None
@@ -148,6 +150,8 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       days: virtual.
       devices: in the fleet.
       is_reproducible: whether the same seed gives the same report: not in real time, nor with several lanes.
+      is_real_time: whether it lived by the machine's clock.
+      is_of_phone: whether all devices had the conditions of one phone, asked by adb, and not made-up ones.
       populations: at the end.
       rounds: by population and number.
       events: how often each outcome of a device's step came.
@@ -155,6 +159,7 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
       fairness: halves of the fleet: fast and slow, often and rarely available.
       live: by day.
       adversaries: by kind, honest devices included where there are others.
+      refused: how often devices refused what the service said, by why.
       traffic: totals.
       happened: what befell the service, in order.
       software: version by package.
@@ -168,6 +173,9 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     days: NonNegative
     devices: Count
     is_reproducible: bool
+    is_real_time: bool = False
+    is_of_phone: bool = False
+    refused: dict[str, Count] = {}
     populations: tuple[FleetPopulation, ...]
     rounds: tuple[FleetRound, ...]
     events: dict[str, Count]
@@ -178,6 +186,12 @@ class FleetReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     traffic: Traffic
     happened: tuple[str, ...]
     software: dict[str, str]
+
+    def __post_init__(self) -> None:
+        names = {each.name for each in self.populations}
+        for each in self.rounds:
+            if each.population not in names:
+                raise ValueError(f"a round must be of one of the populations, got {each.population}")
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,5 +1,6 @@
 """`keychorus emulate`: what it lists, and one sentence for what it cannot run."""
 
+import pytest
 from click.testing import CliRunner
 
 from emulator.cli import emulate
@@ -18,6 +19,28 @@ def test_help_has_examples():
     assert "keychorus emulate run first-week" in result.output
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--adb"], "--adb must come with --real-time"),
+        (["--real-time", "--serial", "emulator-5554"], "--serial must come with --adb"),
+    ],
+)
+def test_a_phone_is_asked_in_real_time_only(options, told):
+    result = CliRunner().invoke(emulate, ["run", "first-week", *options])
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_a_phone_that_does_not_answer_ends_the_command_before_anything_long(phone, tmp_path):
+    phone.fail("error: device offline\n")
+    options = ["--real-time", "--adb", "--adb-path", phone.adb, "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(emulate, ["run", "first-week", *options])
+    assert result.exit_code == 1
+    assert 'get-state must say "device", got "error: device offline"' in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_cannot_be_run_is_told_in_a_sentence(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('about = "a test"\ndays = 1\ndevices = 3\n[[populations]]\ncorpus = "gone.jsonl"\n')
@@ -29,3 +52,20 @@ def test_what_cannot_be_run_is_told_in_a_sentence(tmp_path):
         assert result.exit_code == 1
         assert told in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_traces_that_are_wrong_are_told_before_anything_long(tmp_path):
+    (tmp_path / "traces.csv").write_text("device,condition,start_h,end_h\n0,all,5,4\n")
+    path = tmp_path / "mine.toml"
+    path.write_text('about = "a test"\ndays = 1\ndevices = 3\n[traces]\ncsv = "traces.csv"\n')
+    result = CliRunner().invoke(emulate, ["run", str(path), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "traces.csv line 2: end_h must be > start_h = 5, got 4" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_a_folder_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(emulate, ["run", "first-week", "--output", str(tmp_path / "file" / "out")])
+    assert result.exit_code == 1
+    assert "--output must be a folder, got " in result.output

@@ -93,7 +93,7 @@ def test_one_that_goes_on_does_what_the_whole_would_have_done(tmp_path):
     assert first + StandIn.newest.spoken == expected
 
 
-def test_appointments_are_kept_at_their_time_and_those_of_the_past_are_not(tmp_path):
+def test_appointments_are_kept_at_their_time_and_those_that_were_missed_at_once(tmp_path):
     kept = []
     made = fleet([device(0, tmp_path)], tmp_path)
     times = (START - 1, START + HOUR_S, START + 5 * HOUR_S, START + 11 * HOUR_S)
@@ -101,7 +101,20 @@ def test_appointments_are_kept_at_their_time_and_those_of_the_past_are_not(tmp_p
         until=START + 6 * HOUR_S,
         appointments=[Appointment(at=at, act=lambda at=at: kept.append((at, made.now))) for at in times],
     )
-    assert kept == [(START + HOUR_S,) * 2, (START + 5 * HOUR_S,) * 2]
+    assert kept == [(START - 1, START), (START + HOUR_S,) * 2, (START + 5 * HOUR_S,) * 2]
+
+
+class Unforeseeing:
+    """A trace that is asked every ten minutes and only then knows."""
+
+    def next_eligible(self, at):
+        return at if SOMETIMES.conditions(at).eligible else at + 600
+
+
+def test_where_nobody_knows_what_will_be_devices_ask_again_and_again(tmp_path):
+    made = fleet([device(0, tmp_path, Unforeseeing())], tmp_path)
+    made.run(until=START + 10 * HOUR_S)
+    assert StandIn.newest.spoken == [(START + 2 * HOUR_S, 0), (START + 9 * HOUR_S + 2.0, 0)]
 
 
 def test_several_lanes_overlap_for_a_few_seconds_and_lose_nobody(tmp_path):

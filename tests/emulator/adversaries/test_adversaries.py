@@ -1,14 +1,18 @@
 """What adversaries do to their own disk and on the wire; honest devices do none of it."""
 
+import hashlib
 import io
 import random
+import secrets
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from requests.adapters import BaseAdapter
 
+from device_runtime.network.file_cache import FileCache
 from device_runtime.rounds.agent_state import AgentState, StateFile, Timer, Trained
 from device_runtime.rounds.outcome import Event, Outcome
 from device_runtime.rounds.spool import Spool
@@ -19,8 +23,19 @@ from emulator.trace import Intervals, Trace
 from evaluation.rehearsal.attacks import TRIGGER, WORD
 from protocol.clipping import l2_norm
 from protocol.errors import MalformedMessage, NonFiniteUpdate
-from protocol.manifest import SignedManifest
+from protocol.manifest import FileEntry, Manifest, SignedManifest, sign_manifest
 from protocol.messages import Selected
+from protocol.plan import (
+    Plan,
+    PrivacyParameters,
+    SecureAggregationParameters,
+    TensorSpec,
+    TrainingParameters,
+    encode_plan,
+)
+from protocol.secure_aggregation.inputs import decode_sum, encode_input, largest_sum
+from protocol.secure_aggregation.packing import pack, unpack
+from protocol.secure_aggregation.signing import Task
 from protocol.update import decode_update, encode_update
 
 ASSIGNMENT = "0" * 31 + "1"
@@ -61,6 +76,56 @@ def test_a_forger_sends_what_its_attack_makes_of_its_update(tmp_path, kind, norm
     sent = decode_update(held(tmp_path), 3)
     assert l2_norm(sent) == pytest.approx(norm, rel=1e-5)
     assert np.dot(sent, UPDATE) / (norm * 0.5) == pytest.approx(cosine, rel=1e-5)
+
+
+SECURE_PLAN = Plan(
+    tensors=(TensorSpec(name="bias", shape=(600,)),),
+    training=TrainingParameters(batch_size=4, sequence_length=5, local_epochs=1, learning_rate=0.5, max_words=100),
+    privacy=PrivacyParameters(l2_clip_norm=0.25, noise_multiplier=0.5, report_goal=5, minimum_separation_s=60.0),
+    secure_aggregation=SecureAggregationParameters(value_bits=16, min_members=5, max_members=10),
+)
+TASK = Task(population="english", round_id="1" * 32, plan_sha256=hashlib.sha256(encode_plan(SECURE_PLAN)).digest())
+
+
+def masked_next(tmp_path, kind):
+    """A device that has trained for secure aggregation: its lanes, as the real encoder made them, are in its spool."""
+    made = device(tmp_path, kind)
+    folder, content = tmp_path / "english", encode_plan(SECURE_PLAN)
+    entry = FileEntry.of(content)
+    FileCache(folder / "cache").put(entry, content)
+    manifest = Manifest(purpose="round", population="english", model_version=1, created_at=1, files={"plan": entry})
+    signed = sign_manifest(manifest, Ed25519PrivateKey.generate())
+    selected = Selected(
+        round_id="1" * 32, assignment_id=ASSIGNMENT, assignment_token="2" * 64, report_within_s=60.0, manifest=signed
+    )
+    phase = Trained(selected, Timer(0.0, 60.0), 0.0, is_secure=True)
+    StateFile(folder / "agent.json").save(AgentState(device_id="3" * 32, phase=phase))
+    Spool(folder).put(ASSIGNMENT, pack(encode_input(LONG, SECURE_PLAN, TASK, secrets.token_bytes), 16))
+    return made
+
+
+TOO_LONG = largest_sum(SECURE_PLAN, 10)
+"""For any group of this plan: the service drops it."""
+LONG = np.random.default_rng(1).normal(0, 0.1, 600).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most", "cosine"),
+    [
+        ("honest", 0.24, 0.26, 1.0),
+        ("sign-flipped", 0.24, 0.26, -1.0),
+        ("backdoored", 0.24, 0.26, 1.0),
+        ("boosted", TOO_LONG, 10.0, 1.0),  # less than a hundred times: 16 bits hold no more
+        ("random", TOO_LONG, 10.0, 0.0),
+    ],
+)
+def test_under_secure_aggregation_a_forger_encodes_what_the_lanes_hold(tmp_path, kind, least, most, cosine):
+    made = masked_next(tmp_path, kind)
+    made.adversary.after_step(made, WORLD, TRAINED)
+    sent = decode_sum(unpack(held(tmp_path), 600, 16), SECURE_PLAN, TASK, 1)
+    assert least <= np.linalg.norm(sent) <= most
+    found = np.dot(sent, LONG) / np.linalg.norm(sent) / np.linalg.norm(LONG)
+    assert found == pytest.approx(cosine, abs=0.15)
 
 
 def test_random_updates_follow_the_rehearsals_seed(tmp_path):

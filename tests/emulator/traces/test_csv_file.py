@@ -1,6 +1,8 @@
 """Traces of one's own: what the file says, and one sentence for what it must not say."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from emulator.trace import HOUR_S
 from emulator.traces.csv_file import CsvTraces, InvalidTraces
@@ -32,12 +34,12 @@ def test_devices_that_the_file_does_not_name_take_its_traces_in_turn(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ("0,all,1,2\nx,all,1,2\n", r"line 3: device must be a number in \[0, 1e\+07\], got 'x'"),
-        ("0.5,all,1,2\n", "line 2: device must be a whole number, got 0.5"),
+        ("0,all,1,2\nx,all,1,2\n", r"line 3: device must be a number in \[0, 10,000,000\], got 'x'"),
+        ("0.5,all,1,2\n", "line 2: device must be a whole number, got '0.5'"),
         ("-1,all,1,2\n", "line 2: device must be a number"),
         ("0,awake,1,2\n", "line 2: condition must be one of idle, charging, unmetered, all, got 'awake'"),
         ("0,all,2,2\n", "line 2: end_h must be > start_h = 2, got 2"),
-        ("0,all,nan,2\n", r"line 2: start_h must be a number in \[0, 8784\], got 'nan'"),
+        ("0,all,nan,2\n", r"line 2: start_h must be a number in \[0, 8,784\], got 'nan'"),
         ("0,all,1,1e9\n", "line 2: end_h must be a number"),
         ("0,all,1\n", "line 2: a row must have 4 values"),
         ("0,all,1,2,3\n", "line 2: a row must have 4 values"),
@@ -50,14 +52,49 @@ def test_what_is_wrong_is_told_with_line_column_value_and_bound(tmp_path, rows, 
     assert "traces.csv" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"device;condition\n", b"\xff\xfe\x00", b""])
-def test_another_file_is_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    "content", [b"device;condition\n", b"\xff\xfe\x00", b"", b"\0", HEAD.encode() + b"0,all,1,\0", b"a" * 200_000]
+)
+def test_another_file_is_refused_in_one_short_line(tmp_path, content):
     path = tmp_path / "other.csv"
     path.write_bytes(content)
-    with pytest.raises(InvalidTraces, match=r"other\.csv"):
+    with pytest.raises(InvalidTraces, match=r"other\.csv") as caught:
+        CsvTraces(path, start=0.0)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60))
+def test_whatever_a_row_holds_is_taken_or_told_in_one_short_line(tmp_path, row):
+    path = tmp_path / "any.csv"
+    path.write_bytes(HEAD.encode() + b"0,all,1,2\n" + row)
+    told = f"{path}."
+    try:
+        CsvTraces(path, start=0.0)
+    except InvalidTraces as error:
+        told = str(error)
+    assert told.startswith(str(path))
+    assert told.isprintable()
+    assert len(told) < 400
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "excel.csv"
+    path.write_bytes(f"\ufeff{HEAD}0,all,1,2\r\n".encode())
+    assert CsvTraces(path, start=0.0).of(0).next_eligible(0.0) == HOUR_S
+
+
+def test_a_file_that_is_too_large_is_told_and_not_read(tmp_path):
+    path = tmp_path / "huge.csv"
+    with path.open("wb") as file:
+        file.truncate(1_000_000_001)  # a hole: it takes no room
+    with pytest.raises(InvalidTraces, match=r"huge\.csv must have at most 1,000,000,000 bytes, got 1,000,000,001"):
         CsvTraces(path, start=0.0)
 
 
 def test_a_missing_file_is_told(tmp_path):
     with pytest.raises(InvalidTraces, match="cannot be read: No such file"):
         CsvTraces(tmp_path / "missing.csv", start=0.0)
+    with pytest.raises(InvalidTraces, match="cannot be read: Is a directory"):
+        CsvTraces(tmp_path, start=0.0)
