@@ -34,6 +34,11 @@ class RunningService:
     _process: subprocess.Popen[bytes]
     _log_path: Path
 
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's main process, whose children serve."""
+        return self._process.pid
+
     def require_alive(self) -> None:
         """Checks that its process still runs.
 
@@ -56,7 +61,7 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    config_path: Path, log_path: Path, *, port: int | None = None, seed: str | None = None
+    config_path: Path, log_path: Path, *, port: int | None = None, seed: str | None = None, workers: int = 1
 ) -> Iterator[RunningService]:
     """Runs gunicorn until the block ends, which it does within 5 s.
 
@@ -65,6 +70,7 @@ def running_service(
       log_path: takes its program log, behind what stands there.
       port: on the loopback address; None for a free one.
       seed: of its randomness, see `emulator.seeded_service`; None for the service as it is.
+      workers: processes that serve; with a seed, one.
 
     Raises:
       ServiceStopped: see there.
@@ -72,7 +78,7 @@ def running_service(
     """
     port = free_port() if port is None else port
     environment = {**os.environ, CONFIG_VARIABLE: str(config_path)}
-    command = gunicorn_command(port=port)
+    command = gunicorn_command(port=port, workers=workers)
     if seed is not None:
         arguments = command[command.index("gunicorn") + 1 :]
         command = [

@@ -15,11 +15,12 @@ class ServiceHost:
 
     """
 
-    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, starts: int = 0):
-        """Args: `seed` of its randomness, see `running_service`; `starts` before this host."""
+    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, starts: int = 0, workers: int = 1):
+        """Args: `seed` of its randomness and `workers`, see `running_service`; `starts` before this host."""
         self._config_path = config_path
         self._log_path = log_path
         self._seed = seed
+        self._workers = workers
         self._port = free_port()
         self._running: RunningService | None = None
         self._stack = ExitStack()
@@ -30,6 +31,12 @@ class ServiceHost:
     def is_running(self) -> bool:
         """Whether it was started and not ended since."""
         return self._running is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Of its main process; None where it does not run."""
+        running = self._running
+        return None if running is None else running.pid
 
     def require_alive(self) -> None:
         """Checks that it runs if it should.
@@ -52,7 +59,9 @@ class ServiceHost:
             return
         self.starts += 1
         seed = None if self._seed is None else f"{self._seed} start {self.starts}"  # or ids would come twice
-        context = running_service(self._config_path, self._log_path, port=self._port, seed=seed)
+        context = running_service(
+            self._config_path, self._log_path, port=self._port, seed=seed, workers=self._workers
+        )
         self._running = self._stack.enter_context(context)
 
     def crash(self) -> None:
