@@ -10,7 +10,8 @@ class ServiceHost:
     """Where the service runs, or does not.
 
     Attributes:
-      url: at which devices find it.
+      port: at which it listens, on the loopback address.
+      url: likewise.
       starts: how often it was started, over all processes that lived this rehearsal.
 
     """
@@ -21,11 +22,11 @@ class ServiceHost:
         self._log_path = log_path
         self._seed = seed
         self._workers = workers
-        self._port = free_port()
+        self.port = free_port()
         self._running: RunningService | None = None
         self._stack = ExitStack()
         self.starts = starts
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self.port}"
 
     @property
     def is_running(self) -> bool:
@@ -59,9 +60,7 @@ class ServiceHost:
             return
         self.starts += 1
         seed = None if self._seed is None else f"{self._seed} start {self.starts}"  # or ids would come twice
-        context = running_service(
-            self._config_path, self._log_path, port=self._port, seed=seed, workers=self._workers
-        )
+        context = running_service(self._config_path, self._log_path, port=self.port, seed=seed, workers=self._workers)
         self._running = self._stack.enter_context(context)
 
     def crash(self) -> None:
