@@ -102,6 +102,7 @@ def live(
     layout: Layout,
     database: SoakDatabase,
     witness: Witness,
+    *,
     num_workers: int,
     progress: Progress,
 ) -> SoakReport:

@@ -69,4 +69,4 @@ def _soak(settings: SoakSettings, layout: Layout, num_workers: int, progress: Pr
     with database(settings.database) as where:
         make_world(layout, settings, laid, where.url)
         witness = Witness(population=POPULATION, plan=settings.plan(laid.ground.settings))
-        return live(settings, layout, where, witness, num_workers, progress)
+        return live(settings, layout, where, witness, num_workers=num_workers, progress=progress)

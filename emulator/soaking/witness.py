@@ -18,8 +18,6 @@ UNSERVED_S = 4 * 3600.0
 """A device that tries must get an answer within this: four of its longest pauses."""
 
 _NO_NEWS = (Event.WAITING, Event.NOT_ELIGIBLE, Event.INTERRUPTED, Event.FAILED)
-_COUNTED_ALREADY = "reported already"
-"""What the service says of a report whose receipt was lost."""
 
 
 @dataclass(kw_only=True)
@@ -70,7 +68,7 @@ class Witness:
             selected = phase.selected
             record.trained = selected.round_id, selected.assignment_id
             self._keep(selected.round_id, selected.assignment_id, Spool(folder).get(selected.assignment_id))
-        elif record.trained is not None and _is_acknowledged(outcome.event, outcome.reason):
+        elif record.trained is not None and outcome.event is Event.REPORTED:
             round_id, assignment_id = record.trained
             self.acknowledged.setdefault(round_id, set()).add(assignment_id)
 
@@ -116,7 +114,3 @@ class Witness:
         if round_id not in self._ended:
             update = decode_update(payload, self.plan.update_size, self.plan.update_format)
             self.updates.setdefault(round_id, {})[assignment_id] = update
-
-
-def _is_acknowledged(event: Event, reason: str) -> bool:
-    return event is Event.REPORTED or (event is Event.REJECTED and _COUNTED_ALREADY in reason)
