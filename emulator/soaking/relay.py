@@ -3,13 +3,13 @@
 Ours, because the relays that exist for this are servers of their own in other languages (Toxiproxy, in Go).
 """
 
-import asyncio
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -20,11 +20,9 @@ _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of 0 s: what is closed is reset."""
 _STOPS_WITHIN_S = 5.0
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
 
 class Relay:
-    """Forwards each connection to one port, or harms it, in a thread of its own.
+    """Forwards each connection to one port, or harms it; a few threads of its own for each.
 
     Attributes:
       port: at which it listens.
@@ -32,7 +30,7 @@ class Relay:
       met: how many connections met each fault; a cut that a message was too short for is none.
 
     Guarantees:
-      Of a direction that is cut after n bytes exactly the first n arrive, and both ends see the connection end.
+      Of a direction that is cut after n bytes exactly the first n are sent on, and both ends see the connection end.
 
     """
 
@@ -47,9 +45,10 @@ class Relay:
         self._on_connection = on_connection
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = int(self._listener.getsockname()[1])
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._meetings: set[threading.Thread] = set()
+        self._accepting = threading.Thread(target=self._accept, name="relay", daemon=True)
 
     @property
     def url(self) -> str:
@@ -57,95 +56,105 @@ class Relay:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._accepting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(_STOPS_WITHIN_S)
+        _end(self._listener)
+        self._accepting.join(_STOPS_WITHIN_S)
+        self._listener.close()
+        with self._lock:
+            for each in self._open:
+                _end(each)
+            meetings = list(self._meetings)
+        for meeting in meetings:
+            meeting.join(_STOPS_WITHIN_S)
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+    def _accept(self) -> None:
+        with suppress(OSError):  # of a listener that was ended
+            while True:
+                device, _ = self._listener.accept()
+                self.connections += 1
+                self._on_connection()
+                meeting = threading.Thread(target=self._meet, args=(device, next(self._fates)), daemon=True)
+                with self._lock:
+                    self._meetings.add(meeting)
+                    self._open.add(device)
+                meeting.start()
 
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._meet, sock=self._listener, limit=_PIECE_BYTES)
-        await self._stopping.wait()
-        server.close()
-        await asyncio.sleep(0)  # what was accepted just now becomes a task
-        while others := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-    async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _meet(self, device: socket.socket, fate: Fate) -> None:
         """One connection, from its first byte to its last."""
-        fate = next(self._fates)
-        self.connections += 1
-        self._on_connection()
-        with suppress(OSError, asyncio.CancelledError):  # cancelled: the soak is over
+        with self._held(device):
             if fate.fault is Fault.REFUSED:
-                self.met[fate.fault] += 1
-                _reset(writer)
+                self._note(fate.fault)
+                _reset(device)
             else:
-                await self._forward((reader, writer), fate)
-        writer.close()
+                self._forward(device, fate)
+        with self._lock:
+            self._meetings.discard(threading.current_thread())
 
-    async def _forward(self, device: Streams, fate: Fate) -> None:
+    def _forward(self, device: socket.socket, fate: Fate) -> None:
         try:
-            service = await asyncio.open_connection("127.0.0.1", self._target_port, limit=_PIECE_BYTES)
+            service = socket.create_connection(("127.0.0.1", self._target_port))
         except OSError:
-            _reset(device[1])  # nobody listens there now, and so nobody does here
+            _reset(device)  # nobody listens there now, and so nobody does here
             return
+        with self._held(service):
+            self._exchange(device, service, fate)
+
+    def _exchange(self, device: socket.socket, service: socket.socket, fate: Fate) -> None:
         if fate.fault is Fault.SLOWED:
-            self.met[fate.fault] += 1
-        pause_s = fate.pause_s if fate.fault is Fault.SLOWED else 0.0
-        up, down = (fate.after_bytes if fate.fault is cut else None for cut in (Fault.CUT_REQUEST, Fault.CUT_ANSWER))
-        pumps = [
-            asyncio.ensure_future(_pump(device[0], service[1], up, pause_s)),
-            asyncio.ensure_future(_pump(service[0], device[1], down, pause_s)),
-        ]
+            self._note(fate.fault)
+        upward = threading.Thread(target=self._pump, args=(device, service, Fault.CUT_REQUEST, fate), daemon=True)
+        upward.start()
+        self._pump(service, device, Fault.CUT_ANSWER, fate)
+        upward.join()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, cut: Fault, fate: Fate) -> None:
+        """Forwards one direction up to its end, which is passed on, or up to its cut or a break, which ends both."""
+        left = fate.after_bytes if fate.fault is cut else None
         try:
-            if await _first_cut(pumps) and fate.fault is not None:
-                self.met[fate.fault] += 1
+            while piece := source.recv(_PIECE_BYTES):
+                if fate.fault is Fault.SLOWED:
+                    time.sleep(fate.pause_s)
+                if left is not None and len(piece) > left:
+                    sink.sendall(piece[:left])
+                    self._note(cut)
+                    break
+                sink.sendall(piece)
+                left = None if left is None else left - len(piece)
+            else:
+                sink.shutdown(socket.SHUT_WR)
+                return
+        except OSError:
+            pass  # one end has gone, so the other must, too
+        _end(source)
+        _end(sink)
+
+    @contextmanager
+    def _held(self, each: socket.socket) -> Iterator[None]:
+        """Closes a socket in the end; until then it is known to whoever ends the relay."""
+        with self._lock:
+            self._open.add(each)
+        try:
+            yield
         finally:
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-            service[1].close()
+            with self._lock:
+                self._open.discard(each)
+            each.close()
+
+    def _note(self, fault: Fault) -> None:
+        with self._lock:
+            self.met[fault] += 1
 
 
-async def _first_cut(pumps: list["asyncio.Future[bool]"]) -> bool:
-    """Waits until both directions have ended, or one was cut or broken; returns whether one was cut."""
-    for next_ended in asyncio.as_completed(pumps):
-        if await next_ended:
-            return True
-    return False
+def _end(each: socket.socket) -> None:
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
 
 
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, after_bytes: int | None, pause_s: float
-) -> bool:
-    """Forwards one direction up to its end or its cut, and passes its end on; returns whether it was cut."""
-    left = after_bytes
-    while piece := await reader.read(_PIECE_BYTES):
-        if pause_s:
-            await asyncio.sleep(pause_s)
-        is_cut = left is not None and len(piece) > left
-        writer.write(piece[:left] if is_cut else piece)
-        await writer.drain()
-        if is_cut:
-            return True
-        left = None if left is None else left - len(piece)
-    writer.write_eof()
-    return False
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    made: socket.socket = writer.get_extra_info("socket")
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    writer.transport.abort()
+def _reset(each: socket.socket) -> None:
+    """Has the other side see a reset, as soon as this socket is closed."""
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

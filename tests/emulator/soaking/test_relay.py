@@ -125,7 +125,7 @@ def test_it_ends_with_connections_open(peer):
         device.sendall(b"x")
     with device, suppress(ConnectionError):
         assert device.recv(1) == b""
-    assert not relay._thread.is_alive()
+    assert not any(meeting.is_alive() for meeting in relay._meetings)
 
 
 def test_fates_follow_the_seed_and_their_share():
