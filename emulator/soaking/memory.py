@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from emulator.soaking.processes import Resident
 from evaluation.soak.outcome import MemorySample, MemorySlope

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 MARK = "KEYCHORUS_SOAK"
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied, OSError)
@@ -109,5 +109,5 @@ def _resident(role: str, process: psutil.Process) -> list[Resident]:
 
 def _name(process: psutil.Process) -> str:
     with suppress(*_GONE):
-        return process.name()
+        return str(process.name())
     return "a process"

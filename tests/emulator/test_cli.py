@@ -29,3 +29,18 @@ def test_what_cannot_be_run_is_told_in_a_sentence(tmp_path):
         assert result.exit_code == 1
         assert told in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_soaks_help_has_examples():
+    result = CliRunner().invoke(emulate, ["soak", "--help"])
+    assert "keychorus emulate soak --devices 1000 --rounds 200" in result.output
+
+
+def test_a_soak_on_a_database_that_is_none_is_told_in_a_sentence(tmp_path):
+    result = CliRunner().invoke(
+        emulate, ["soak", "--database", "mysql://a:secret@b", "--output", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 2
+    assert "database must be sqlite, postgresql or an address" in " ".join(result.output.split())
+    assert "secret" not in result.output
+    assert not (tmp_path / "out").exists()
