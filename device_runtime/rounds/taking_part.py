@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_runtime.environment import DeviceEnvironment
-from device_runtime.network.client import ServiceClient
+from device_runtime.network.client import ServiceClient, ServiceRefused
 from device_runtime.rounds.agent_state import Advertised, AgentState, Assigned, Configured, Trained
-from device_runtime.rounds.bookkeeping import SHORTEST_PAUSE_S, Bookkeeping
+from device_runtime.rounds.bookkeeping import FIRST_RETRY_S, SHORTEST_PAUSE_S, Bookkeeping
 from device_runtime.rounds.configuration import (
     DiscoveryConfiguration,
     NoiseByService,
@@ -27,6 +27,7 @@ from device_runtime.rounds.work import Work, do_work
 from device_runtime.typing_log import TypingLog
 from protocol.clipping import Clipped, clip_to_norm
 from protocol.manifest import Manifest
+from protocol.messages import Receipt, Selected
 from protocol.plan import Plan, PrivacyPromise
 from protocol.secure_aggregation.inputs import require_floor
 from protocol.update import encode_update
@@ -109,7 +110,7 @@ class TakingPart:
         self._check_log()
         update = self.books.spool.get(phase.selected.assignment_id)
         state = self.books.begin_separation(state, phase)
-        return self.books.reported(state, phase.selected, self.client.report(phase.selected, update))
+        return self.books.reported(state, phase.selected, self._receipt(phase.selected, update))
 
     def advertise(self, state: AgentState, phase: Trained, identity: Ed25519PrivateKey) -> Outcome:
         """Begins a session. That keys may be out is written down before they are: they are sent by one process only."""
@@ -136,6 +137,15 @@ class TakingPart:
             return self.books.reported(state, phase.selected, told.receipt)
         wait_s = self._within(phase, told.retry_after_s)
         return Outcome(event=told.event, next_step_in_s=wait_s, model_version=state.newest_model_version)
+
+    def _receipt(self, selected: Selected, update: bytes) -> Receipt:
+        """Uploads. Where the report was counted before and its receipt was lost, the refusal is as good as one."""
+        try:
+            return self.client.report(selected, update)
+        except ServiceRefused as error:
+            if error.kind != "duplicate_report":
+                raise
+            return Receipt(assignment_id=selected.assignment_id, reconnect_after_s=FIRST_RETRY_S)
 
     def _work(self, configuration: RoundConfiguration | DiscoveryConfiguration, seed: int) -> Work:
         """A killed process does it again, to the same result."""

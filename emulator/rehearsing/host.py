@@ -1,5 +1,6 @@
 """The service of a rehearsal: started, killed and started again, always at the same address."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,28 +11,45 @@ class ServiceHost:
     """Where the service runs, or does not.
 
     Attributes:
-      url: at which devices find it.
+      port: at which it listens, on the loopback address.
+      url: likewise.
       lie_path: where its lie stands.
       starts: how often it was started, over all processes that lived this rehearsal.
 
     """
 
-    def __init__(self, config_path: Path, log_path: Path, *, seed: str | None, lie_path: Path, starts: int = 0):
-        """Args: `seed` of its randomness and `lie_path` see `running_service`; `starts` before this host."""
+    def __init__(
+        self,
+        config_path: Path,
+        log_path: Path,
+        *,
+        seed: str | None,
+        lie_path: Path = Path(os.devnull),
+        starts: int = 0,
+        workers: int = 1,
+    ):
+        """Args: `seed` of its randomness, `lie_path`, `workers`: see `running_service`; `starts` before this host."""
         self.lie_path = lie_path
         self._config_path = config_path
         self._log_path = log_path
         self._seed = seed
-        self._port = free_port()
+        self._workers = workers
+        self.port = free_port()
         self._running: RunningService | None = None
         self._stack = ExitStack()
         self.starts = starts
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self.port}"
 
     @property
     def is_running(self) -> bool:
         """Whether it was started and not ended since."""
         return self._running is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Of its main process; None where it does not run."""
+        running = self._running
+        return None if running is None else running.pid
 
     def require_alive(self) -> None:
         """Checks that it runs if it should.
@@ -54,7 +72,14 @@ class ServiceHost:
             return
         self.starts += 1
         seed = None if self._seed is None else f"{self._seed} start {self.starts}"  # or ids would come twice
-        context = running_service(self._config_path, self._log_path, port=self._port, seed=seed, lie_path=self.lie_path)
+        context = running_service(
+            self._config_path,
+            self._log_path,
+            port=self.port,
+            seed=seed,
+            lie_path=self.lie_path,
+            workers=self._workers,
+        )
         self._running = self._stack.enter_context(context)
 
     def crash(self) -> None:

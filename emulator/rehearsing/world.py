@@ -83,23 +83,46 @@ class Layout:
 
 def make_world(layout: Layout, scenario: Scenario, grounds: Sequence[PopulationGround], start: float) -> None:
     """Makes the service, its populations with a task each, and the people; devices make themselves when they wake."""
+    config = make_service(layout, start, privacy_delta=scenario.task.delta)
+    for laid in grounds:
+        operations.add_population(config, laid.population.name)
+        begin_task(config, scenario, laid)
+        settle_people(layout, laid)
+
+
+def make_service(
+    layout: Layout, start: float, *, privacy_delta: float, database_url: str | None = None
+) -> ServiceConfig:
+    """Makes the service's files, without rate limits: all devices of a fleet have one address.
+
+    Args:
+      layout: whose world is not there yet.
+      start: what its clock shows, in seconds since 1970.
+      privacy_delta: at which it tells epsilon.
+      database_url: an existing, empty database; None for a SQLite file.
+
+    """
     layout.world.mkdir(parents=True)
     if layout.clock is not None:
         set_file_clock(layout.clock, start)
-    paths = operations.initialise(layout.world / "service", clock_path=layout.clock, privacy_delta=scenario.task.delta)
+    paths = operations.initialise(
+        layout.world / "service", clock_path=layout.clock, privacy_delta=privacy_delta, database_url=database_url
+    )
     config = dataclasses.replace(
         load_config(paths.config_path), address_rate_limit=UNLIMITED, device_rate_limit=UNLIMITED
     )
     paths.config_path.write_text(render_config(config), encoding="utf-8")
-    for laid in grounds:
-        name = laid.population.name
-        layout.vocabulary(name).write_bytes(laid.ground.vocabulary.model)
-        operations.add_population(config, name)
-        begin_task(config, scenario, laid)
-        for person, texts in enumerate(laid.texts):
-            path = layout.texts(name, person)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(msgspec.json.encode(texts))
+    return config
+
+
+def settle_people(layout: Layout, laid: PopulationGround) -> None:
+    """Writes what a population's people will type, and the vocabulary that its devices have installed."""
+    name = laid.population.name
+    layout.vocabulary(name).write_bytes(laid.ground.vocabulary.model)
+    for person, texts in enumerate(laid.texts):
+        path = layout.texts(name, person)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(texts))
 
 
 def begin_task(

@@ -69,3 +69,18 @@ def test_an_output_that_cannot_be_a_folder_is_told(tmp_path):
     result = CliRunner().invoke(emulate, ["run", "first-week", "--output", str(tmp_path / "file" / "out")])
     assert result.exit_code == 1
     assert "--output must be a folder, got " in result.output
+
+
+def test_a_soaks_help_has_examples():
+    result = CliRunner().invoke(emulate, ["soak", "--help"])
+    assert "keychorus emulate soak --devices 1000 --rounds 200" in result.output
+
+
+def test_a_soak_on_a_database_that_is_none_is_told_in_a_sentence(tmp_path):
+    result = CliRunner().invoke(
+        emulate, ["soak", "--database", "mysql://a:secret@b", "--output", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 2
+    assert "database must be sqlite, postgresql or an address" in " ".join(result.output.split())
+    assert "secret" not in result.output
+    assert not (tmp_path / "out").exists()

@@ -1,11 +1,11 @@
 """How requests go out and answers come in, whatever they say: asked with a check-in, sent with a report."""
 
 import gzip
-import itertools
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 from flask import Response, request
@@ -58,14 +58,19 @@ def test_malformed_answers_are_refused(client, service, answer, message):
     assert len(service.requests) == 1
 
 
-def test_endless_body_ends_at_the_cap(client, service):
-    def endless():
-        return Response(itertools.repeat(b" " * 4096), content_type="application/json")
+def test_endless_body_ends_at_the_cap():
+    with answering(endless) as client:
+        with pytest.raises(MalformedAnswer, match="at most"):
+            check_in(client)
+        assert client.bytes_down < 3 * MAX_MESSAGE_BYTES
 
-    service.override = endless
-    with pytest.raises(MalformedAnswer, match="at most"):
-        check_in(client)
-    assert client.bytes_down < 3 * MAX_MESSAGE_BYTES
+
+def endless(connection):
+    connection.recv(65536)
+    with suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"1000\r\n" + b" " * 4096 + b"\r\n")
 
 
 @pytest.mark.parametrize("content", [ENDLESS_BODY, b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["body", "header"])
@@ -151,6 +156,39 @@ def test_service_that_is_down_is_unavailable():
         address = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         with new_session() as session, pytest.raises(ServiceUnavailable):
             check_in(ServiceClient(address, session))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(b"200 OK", b"json"), (b"202 ACCEPTED", b"json"), (b"403 FORBIDDEN", b"problem+json")]
+)
+def test_an_answer_that_is_cut_anywhere_is_unavailable(status, kind):
+    """A network that breaks must never look like a service that refuses, which would cost the device its round."""
+    body = encode_message(COME_BACK)
+    head = b"HTTP/1.1 %s\r\nServer: x\r\nContent-Type: application/%s\r\nContent-Length: %d\r\nX-Last: 1\r\n\r\n"
+    whole = head % (status, kind, len(body)) + body
+    before_length, after_head = whole.index(b"Content-Length"), whole.index(b"\r\n\r\n") + 4
+    for length in (
+        0,
+        5,
+        12,
+        20,
+        before_length - 3,
+        before_length,
+        before_length + 14,
+        *_in_body(status, whole, after_head),
+    ):
+        with answering(partial(answer_with, content=whole[:length])) as client, pytest.raises(ServiceUnavailable):
+            check_in(client)
+
+
+def _in_body(status, whole, after_head):
+    """Cuts in the body; of 202 no body is read."""
+    return () if status.startswith(b"202") else (after_head, len(whole) - 1)
+
+
+def answer_with(connection, content):
+    connection.recv(65536)
+    connection.sendall(content)
 
 
 def test_cut_off_body_is_unavailable():

@@ -354,6 +354,20 @@ def test_a_report_that_is_rejected_is_dropped(new_agent, service, round_files, c
     assert events(steps(new_agent, 1)) == [Event.SELECTED]
 
 
+def test_a_report_whose_receipt_was_lost_is_known_to_count(new_agent, service, round_files, clock, tmp_path):
+    service.offer(round_files)
+    steps(new_agent, 3)
+    problem = Problem(type="urn:keychorus:problem:duplicate_report", title="duplicate report", status=409, detail="")
+    service.override = lambda: Response(encode_message(problem), 409, content_type="application/problem+json")
+    assert events(steps(new_agent, 1)) == [Event.REPORTED]
+    assert StateFile(tmp_path / "tests" / "agent.json").load().rounds_reported == 1
+    assert not (tmp_path / "tests" / "update.sealed").exists()
+    service.override = lambda: None
+    clock.now += 5_000
+    service.offer(round_files)
+    assert events(steps(new_agent, 1)) == [Event.SELECTED]
+
+
 def test_an_update_damaged_on_disk_is_never_sent(new_agent, service, round_files, tmp_path):
     service.offer(round_files)
     steps(new_agent, 3)
