@@ -42,6 +42,7 @@ PACKAGES: dict[str, set[str]] = {
     | COMMAND_LINE,
     "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "ray"}
     | {"tensorflow", "tensorflow_federated"}  # the second opinion; what emulated devices run never loads them
+    | {"flwr"}  # in an environment of its own: a rival to measure against
     | COMMAND_LINE,
     "keychorus": COMMAND_LINE,
 }

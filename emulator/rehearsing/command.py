@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregation_service.operations import OperationError
+from emulator.engine import LocalEngine, NoCluster, OpenEngine
 from emulator.made_up import UnknownLanguage
 from emulator.rehearsing.ground import NoPeople
 from emulator.rehearsing.run import Lived, Options, run_scenario
@@ -24,6 +25,7 @@ _TOLD = (
     InvalidScenario,
     InvalidTraces,
     CorpusError,
+    NoCluster,
     NoPeople,
     UnknownLanguage,
     OtherRehearsal,
@@ -34,7 +36,14 @@ _INTERRUPTED = 130
 
 
 def live_scenario(
-    named: str, changes: dict[str, Any], *, folder: Path | None, num_workers: int, lanes: int, real_time: bool
+    named: str,
+    changes: dict[str, Any],
+    *,
+    folder: Path | None,
+    num_workers: int,
+    lanes: int,
+    real_time: bool,
+    open_engine: OpenEngine = LocalEngine,
 ) -> None:
     """Lives a scenario with a progress bar in virtual time, and prints what it came to.
 
@@ -45,6 +54,7 @@ def live_scenario(
       num_workers: processes that train.
       lanes: processes that speak to the service.
       real_time: by the machine's clock.
+      open_engine: where devices compute.
 
     Raises:
       ClickException: the scenario, or what it names, is not usable; or the service ended.
@@ -62,6 +72,7 @@ def live_scenario(
             num_workers=num_workers,
             lanes=lanes,
             real_time=real_time,
+            open_engine=open_engine,
         )
         lived = _with_progress(scenario, options, console)
     except _TOLD as error:
