@@ -150,7 +150,7 @@ def require_same_work(sides: list[Side], steps: int) -> None:
             raise DifferentWork(f"{side.name} must have answered, it has not")
         if side.last.steps != steps:
             raise DifferentWork(f"{side.name} must take {steps} steps a round, got {side.last.steps}")
-        if abs(side.last.update_norm / first.update_norm - 1) > _NORMS_WITHIN:
+        if not abs(side.last.update_norm / first.update_norm - 1) <= _NORMS_WITHIN:  # also refuses NaN
             raise DifferentWork(
                 f"{side.name} must move the model by {first.update_norm:.4g} within a tenth, "
                 f"got {side.last.update_norm:.4g}"

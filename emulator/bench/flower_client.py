@@ -20,6 +20,8 @@ _KINDS = ("tokens", "targets", "target_weights")
 Arrays = dict[str, npt.NDArray[Any]]
 Fit = Callable[..., Tensor]
 
+tf.config.threading.set_intra_op_parallelism_threads(1)  # an actor a core: each has one thread
+tf.config.threading.set_inter_op_parallelism_threads(1)
 app = ClientApp()
 
 
@@ -51,8 +53,6 @@ class _Trainer:
     """A network in this process, for whichever client comes."""
 
     def __init__(self, shapes: tuple[tuple[str, tuple[int, ...]], ...]):
-        tf.config.threading.set_intra_op_parallelism_threads(1)  # an actor a core: each has one thread
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         self._variables = {name: tf.Variable(tf.zeros(shape), name=name) for name, shape in shapes}
         self._rate = tf.Variable(0.0)
         self._step = tf.function(self._take_step, autograph=False)

@@ -91,7 +91,8 @@ def running_side(
     if process.stdin is None or process.stdout is None:
         raise SideFailed(f"{name}'s process must have pipes")
     try:
-        yield Side(name, devices, process.stdin, process.stdout, log_path)
+        with process.stdout:
+            yield Side(name, devices, process.stdin, process.stdout, log_path)
     finally:
         _end(process)
 
