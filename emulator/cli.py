@@ -3,12 +3,18 @@
 import os
 import signal
 import sys
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+if TYPE_CHECKING:
+    from emulator.engine import OpenEngine
+
 _FOLDER = Path("reports/demo")
+_NO_RAY = "--engine ray needs Ray, which is not installed here: ./requirements/setup.sh cluster ~/keychorus-cluster"
 
 
 @click.command()
@@ -106,6 +112,9 @@ def list_scenarios() -> None:
               help="Processes that train devices.")  # fmt: skip
 @click.option("--lanes", type=click.IntRange(1, 64), default=1, show_default=True,
               help="Processes that speak to the service; with more, reports follow no seed.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+              help="Where devices train: on this machine, or on a Ray cluster; the report is the same.")  # fmt: skip
+@click.option("--ray-address", metavar="HOST:PORT", help="Head of a cluster; without it, one is started here.")
 @click.option("--real-time", is_flag=True, help="Live by the machine's clock: a week takes a week.")
 @click.option("--adb", is_flag=True,
               help="All devices are idle, charging and so on when a running Android emulator or attached phone is; "
@@ -121,6 +130,8 @@ def run(
     output: Path | None,
     workers: int,
     lanes: int,
+    engine: str,
+    ray_address: str | None,
     real_time: bool,
     adb: bool,
     serial: str | None,
@@ -138,6 +149,7 @@ def run(
       keychorus emulate run third-drops-out --devices 200 --days 2 --seed 7 --output /dev/shm/third
       keychorus emulate run my-launch.toml --real-time
       keychorus emulate run my-launch.toml --real-time --adb --serial emulator-5554
+      keychorus emulate run first-week --engine ray --ray-address 192.0.2.7:6379
     """
     if adb and not real_time:
         raise click.UsageError("--adb must come with --real-time, for a phone's conditions are those of now")
@@ -157,6 +169,7 @@ def run(
         lanes=lanes,
         real_time=real_time,
         adb=(adb_path, *(() if serial is None else ("-s", serial))) if adb else None,
+        open_engine=_engine(engine, ray_address),
     )
 
 
@@ -202,3 +215,18 @@ def soak(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--database") from None
     soak_with_progress(settings, output, num_workers=workers)
+
+
+def _engine(name: str, ray_address: str | None) -> "OpenEngine":
+    """What makes the engine of that name."""
+    from emulator.engine import LocalEngine
+
+    if name == "local":
+        if ray_address is not None:
+            raise click.UsageError("--ray-address needs --engine ray")
+        return LocalEngine
+    if find_spec("ray") is None:
+        raise click.ClickException(_NO_RAY)
+    from emulator.ray_engine import RayEngine
+
+    return partial(RayEngine, address=ray_address)

@@ -21,7 +21,7 @@ from aggregation_service.clock import set_file_clock
 from device_runtime.rounds.agent_state import Configured, StateFile, Trained, Waiting
 from device_runtime.rounds.outcome import Event
 from emulator.device import EmulatedDevice, Mishap, StepResult, World
-from emulator.engine import Engine
+from emulator.engine import Engine, LocalEngine, OpenEngine
 
 Process = Generator[Any, Any, None]  # a simpy process yields events, which simpy does not type
 SpeakingProcess = Generator[Any, Any, StepResult]
@@ -87,6 +87,7 @@ class Fleet:
         num_workers: int,
         lanes: int = 1,
         wake_at: Sequence[float] | None = None,
+        open_engine: OpenEngine | None = None,
     ):
         """Takes a fleet whose devices are on disk already.
 
@@ -102,6 +103,7 @@ class Fleet:
           num_workers: processes that train.
           lanes: processes that speak to the service; with more than 1 the order of what they say follows no seed.
           wake_at: when each device first acts, see `wake_at` above; None for `start`.
+          open_engine: where devices compute; None for processes of this machine.
 
         Raises:
           ValueError: `vanish_rate` is out of its bound.
@@ -119,6 +121,7 @@ class Fleet:
         self._vanish_rate = vanish_rate
         self._num_workers = num_workers
         self._lanes = lanes
+        self._open_engine = open_engine
         self._time: Any = None
 
     @property
@@ -150,7 +153,7 @@ class Fleet:
         """
         time = self._time = self._environment()
         done = time.event()
-        with Engine(self._num_workers, self._lanes) as engine:
+        with (self._open_engine or LocalEngine)(self._num_workers, self._lanes) as engine:
 
             def watched(device: EmulatedDevice, result: StepResult) -> None:
                 self._count(result)

@@ -25,13 +25,14 @@ def known_languages() -> list[str]:
     return sorted(wordfreq.available_languages())
 
 
-def made_up_messages(language: str, seed: int, *, people: int = _PEOPLE) -> list[Message]:
+def made_up_messages(language: str, seed: int, *, people: int = _PEOPLE, messages: int = _MESSAGES) -> list[Message]:
     """Messages of so many people, who have a few favourite words each.
 
     Args:
       language: a code of wordfreq's, such as `de`.
       seed: of everything drawn.
-      people: who write 60 messages each.
+      people: who write.
+      messages: of each, 3 to 9 words long.
 
     Raises:
       UnknownLanguage: wordfreq has no counts.
@@ -41,10 +42,16 @@ def made_up_messages(language: str, seed: int, *, people: int = _PEOPLE) -> list
         raise UnknownLanguage(f"language must be one of {', '.join(known_languages())}; got {language}")
     shares = dict(islice(wordfreq.get_frequency_dict(language).items(), 4 * _WORDS))
     words = [word for word in sorted(shares, key=lambda word: (-shares[word], word)) if word.isalpha()][:_WORDS]
-    return [message for person in range(people) for message in _messages_of(person, language, seed, words, shares)]
+    return [
+        message
+        for person in range(people)
+        for message in _messages_of(person, language, seed, words, shares, number=messages)
+    ]
 
 
-def _messages_of(person: int, language: str, seed: int, words: list[str], shares: dict[str, float]) -> list[Message]:
+def _messages_of(
+    person: int, language: str, seed: int, words: list[str], shares: dict[str, float], *, number: int
+) -> list[Message]:
     generator = random.Random(f"{seed} {language} {person}")  # noqa: S311  # text, guards nothing
     weights = [shares[word] for word in words]
     favourites = set(generator.sample(range(len(words)), _FAVOURITES))
@@ -53,8 +60,8 @@ def _messages_of(person: int, language: str, seed: int, words: list[str], shares
     return [
         Message(
             user=f"{language}-{person:03d}",
-            sent_at=3600.0 * number,
+            sent_at=3600.0 * place,
             text=" ".join(generator.choices(words, weights, k=generator.randint(3, 9))),
         )
-        for number in range(_MESSAGES)
+        for place in range(number)
     ]

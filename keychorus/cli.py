@@ -48,7 +48,7 @@ CONTENTS: dict[str, dict[str, Entry]] = {
     },
     "Make and measure": {
         "model": Entry("model.cli:model", "Plans, training graphs and prediction models.", "workstation"),
-        "bench": Entry("evaluation.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
+        "bench": Entry("emulator.bench.cli:bench", "Benchmarks: ours and a reference, in turn.", "workstation"),
         "evaluate": Entry("evaluation.evaluate.cli:evaluate", "Predictors, asked for the same words.", "workstation"),
         "experiment": Entry(
             "evaluation.experiments.cli:experiment", "Which settings predict best, on text of one's own.", "workstation"

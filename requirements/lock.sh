@@ -20,6 +20,8 @@ lock() {
 lock device
 lock service
 lock workstation
+lock cluster
 lock simulation --overrides overrides.txt
 lock flower
+lock flower-simulation
 lock oracles

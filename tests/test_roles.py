@@ -13,12 +13,14 @@ IMPORTS = {
     "device": "device_runtime.daemon, device_runtime.cli, device_runtime.keyboard.app, device_runtime.releases.release",
     "service": "aggregation_service.wsgi, aggregation_service.cli, aggregation_service.operations",
     "workstation": "model.export, emulator.cli, emulator.demo.run, evaluation.cli, tensorflow",
+    "cluster": "ray, emulator.ray_engine, emulator.cli, evaluation.cli, tensorflow",
     "simulation": "tensorflow_federated, model.export, evaluation.cli",
 }
 ABSENT = {
     "device": ["tensorflow", "sqlalchemy", "gunicorn", "dp_accounting"],
     "service": ["tensorflow", "sentencepiece", "tflite_runtime"],
-    "workstation": ["tensorflow_federated"],
+    "workstation": ["tensorflow_federated", "ray"],
+    "cluster": ["tensorflow_federated"],
     "simulation": [],
 }
 
@@ -47,7 +49,7 @@ def test_it_imports_its_own_and_nobody_elses(role):
     name, venv = role
     ran = run_python(venv, f"import {IMPORTS[name]}\nimport sys\nprint('tensorflow' in sys.modules)")
     assert ran.returncode == 0, ran.stderr[-2000:]
-    assert ran.stdout.strip() == str(name in {"workstation", "simulation"})
+    assert ran.stdout.strip() == str(name in {"workstation", "cluster", "simulation"})
     for package in ABSENT[name]:
         assert "ModuleNotFoundError" in run_python(venv, f"import {package}").stderr
 
@@ -74,6 +76,19 @@ def test_tensorflow_federated_agrees_with_the_service(role):
         pytest.skip("the second opinion is the simulation's")
     command = [venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-m", "slow", "tests/emulator/simulation"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stdout[-4000:]
+    assert "skipped" not in ran.stdout
+
+
+def test_a_cluster_gives_the_report_that_one_machine_gives(role):
+    """Runs the tests that need Ray where it is."""
+    name, venv = role
+    if name != "cluster":
+        pytest.skip("Ray is the cluster's")
+    command = [venv / "bin/python", "-m", "pytest", "-p", "no:cacheprovider", "-m", "slow"]
+    ran = subprocess.run(
+        [*command, "tests/emulator/test_ray_engine.py"], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert ran.returncode == 0, ran.stdout[-4000:]
     assert "skipped" not in ran.stdout
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregation_service.operations import OperationError
+from emulator.engine import LocalEngine, NoCluster, OpenEngine
 from emulator.lying_service import LIES
 from emulator.made_up import UnknownLanguage
 from emulator.rehearsing.ground import NoPeople
@@ -26,6 +27,7 @@ _TOLD = (
     InvalidScenario,
     InvalidTraces,
     CorpusError,
+    NoCluster,
     NoPeople,
     NoPhone,
     UnknownLanguage,
@@ -45,6 +47,7 @@ def live_scenario(
     lanes: int,
     real_time: bool,
     adb: tuple[str, ...] | None = None,
+    open_engine: OpenEngine = LocalEngine,
 ) -> None:
     """Lives a scenario with a progress bar in virtual time, and prints what it came to.
 
@@ -56,6 +59,7 @@ def live_scenario(
       lanes: processes that speak to the service.
       real_time: by the machine's clock.
       adb: the client, and its options, that finds the phone whose conditions count; None for made-up ones.
+      open_engine: where devices compute.
 
     Raises:
       ClickException: the scenario, or what it names, is not usable; or the service ended.
@@ -74,6 +78,7 @@ def live_scenario(
             lanes=lanes,
             real_time=real_time,
             phone=phone,
+            open_engine=open_engine,
         )
         _check_ground(scenario, options, str(path))
         lived = _with_progress(scenario, options, console)

@@ -12,6 +12,7 @@ from aggregation_service.storage import models
 from aggregation_service.storage.database import Database
 from device_runtime.rounds.outcome import Event
 from emulator.device import EmulatedDevice, StepResult
+from emulator.engine import LocalEngine, OpenEngine
 from emulator.fleet import NEVER, Fleet
 from emulator.rehearsing.drawing import draw_devices, join_times, population_index
 from emulator.rehearsing.ground import Yardstick, lay_grounds
@@ -46,6 +47,7 @@ class Options:
       lanes: processes that speak to the service; with more than 1 the report follows no seed.
       real_time: by the machine's clock; nothing can then be told again.
       phone: whose conditions are those of all devices, in place of made-up ones; real time only.
+      open_engine: where devices compute; the report does not depend on it.
 
     """
 
@@ -55,6 +57,7 @@ class Options:
     lanes: int = 1
     real_time: bool = False
     phone: PhoneTrace | None = None
+    open_engine: OpenEngine = LocalEngine
 
     def __post_init__(self) -> None:
         if self.phone is not None and not self.real_time:
@@ -163,6 +166,7 @@ class _Rehearsal:
             vanish_rate=scenario.typists.vanish_rate,
             num_workers=self._options.num_workers,
             lanes=self._options.lanes,
+            open_engine=self._options.open_engine,
             wake_at=[NEVER if at is None else at for at in saved.wake_at],
         )
         try:

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -105,17 +105,7 @@ def compare(
       ValueError: `repeats` is below 2.
 
     """
-    if repeats < 2:
-        raise ValueError(f"repeats must be >= 2, got {repeats}")
-    taken: tuple[list[float], list[float]] = ([], [])
-    sides = (ours, reference)
-    for turn in range(warm_ups + repeats):
-        for side in (0, 1) if turn % 2 == 0 else (1, 0):
-            value = sides[side].run()
-            if turn >= warm_ups:
-                taken[side].append(value)
-        on_turn()
-    mine, theirs = map(spread, taken)
+    mine, theirs = take_turns((ours, reference), repeats=repeats, warm_ups=warm_ups, on_turn=on_turn)
     return Result(
         name=name,
         value=mine.median,
@@ -126,6 +116,28 @@ def compare(
         theirs=theirs,
         details=details or {},
     )
+
+
+def take_turns(
+    sides: Sequence[Contestant], *, repeats: int, warm_ups: int = 1, on_turn: Callable[[], None] = lambda: None
+) -> list[Spread]:
+    """Measures all sides in turn, as `compare` does two; gives what each took, in the order of `sides`.
+
+    Raises:
+      ValueError: `repeats` is below 2.
+
+    """
+    if repeats < 2:
+        raise ValueError(f"repeats must be >= 2, got {repeats}")
+    taken: list[list[float]] = [[] for _ in sides]
+    for turn in range(warm_ups + repeats):
+        places = range(len(sides))
+        for place in places if turn % 2 == 0 else reversed(places):
+            value = sides[place].run()
+            if turn >= warm_ups:
+                taken[place].append(value)
+        on_turn()
+    return [spread(values) for values in taken]
 
 
 def milliseconds(work: Callable[[], object], *, times: int = 1) -> float:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.bench import runner
-from evaluation.bench.flower.environment import flower_python
+from evaluation.bench.environment import environment_python
 from evaluation.bench.flower.server import flower_server
 from evaluation.bench.measured_client import ClientCost, measure_client
 from evaluation.bench.measured_service import ServiceCost, measure_service, num_turns
@@ -152,11 +152,11 @@ def run(choices: Choices, *, flower: Path | None, console: Console) -> Figures:
       console: shows the progress.
 
     Raises:
-      NoFlower, FlowerFailed, WrongSum, NoSession: see there.
+      NoEnvironment, FlowerFailed, WrongSum, NoSession: see there.
 
     """
     with console.status("making Flower's environment"):
-        python = flower or flower_python()
+        python = flower or environment_python("flower")
     ours = OurServer(choices.compared)
     service = _compare(ours, choices, python, console)
     default = _service(choices.default, choices.large_repeats, console)

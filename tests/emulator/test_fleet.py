@@ -51,7 +51,7 @@ class StandIn:
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setattr(module, "Engine", StandIn)
+    monkeypatch.setattr(module, "LocalEngine", StandIn)
 
 
 def device(index, folder, trace=ALWAYS):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.bench.flower.environment import flower_python
+from evaluation.bench.environment import environment_python
 from evaluation.bench.flower.server import FlowerFailed, flower_server
 from evaluation.bench.secure_session import Setting
 
@@ -47,7 +47,7 @@ def test_no_answer_fails_the_run(tmp_path: Path, answer: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_flower_itself_finds_the_average_again_and_again(tmp_path: Path) -> None:
-    with flower_server(SETTING, flower_python(tmp_path / "flower")) as server:
+    with flower_server(SETTING, environment_python("flower", tmp_path / "flower")) as server:
         taken = [server.run() for _ in range(3)]
     assert min(taken) > 0.01
     assert max(taken) < 5 * min(taken)  # the clients' work, of the first run only, is not counted

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.bench.flower import environment
-from evaluation.bench.flower.environment import LOCK, NoFlower, flower_python
+from evaluation.bench import environment
+from evaluation.bench.environment import LOCKS, NoEnvironment, environment_python
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What was run to make an environment; nothing is."""
     found: list[tuple[str, ...]] = []
 
-    def call(*command: str) -> None:
+    def call(_: Path, *command: str) -> None:
         found.append(command)
         if command[2] == "venv":
             folder = Path(command[-1])
@@ -23,22 +23,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_it_is_made_once_of_hashed_packages(tmp_path: Path, calls: list[tuple[str, ...]]) -> None:
-    python = flower_python(tmp_path)
+    python = environment_python("flower", tmp_path)
     assert python == tmp_path / "bin/python"
     assert len(calls) == 2
-    assert {"--require-hashes", "--no-deps", str(LOCK)} <= set(calls[1])
-    assert flower_python(tmp_path) == python
+    assert {"--require-hashes", "--no-deps", str(LOCKS / "flower.txt")} <= set(calls[1])
+    assert environment_python("flower", tmp_path) == python
     assert len(calls) == 2
 
 
 def test_another_lock_is_another_environment(
     tmp_path: Path, calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flower_python(tmp_path / "env")
+    environment_python("flower", tmp_path / "env")
     lock = tmp_path / "flower.txt"
     lock.write_text("flwr==0")
-    monkeypatch.setattr(environment, "LOCK", lock)
-    flower_python(tmp_path / "env")
+    monkeypatch.setattr(environment, "LOCKS", tmp_path)
+    environment_python("flower", tmp_path / "env")
     assert len(calls) == 4
 
 
@@ -46,17 +46,27 @@ def test_it_is_kept_in_the_users_cache(
     tmp_path: Path, calls: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert flower_python() == tmp_path / "keychorus/flower/bin/python"
+    assert environment_python("flower") == tmp_path / "keychorus/flower/bin/python"
     assert calls
 
 
 def test_what_cannot_be_made_is_told_in_the_installers_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.sys, "executable", "/bin/ls")
-    with pytest.raises(NoFlower, match=r"it failed: .*ls"):
-        flower_python(tmp_path)
+    with pytest.raises(NoEnvironment, match=r"it failed: .*ls"):
+        environment_python("flower", tmp_path)
 
 
-def test_the_lock_pins_flower_with_hashes() -> None:
-    lock = LOCK.read_text()
-    assert "\nflwr==" in lock
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("flower", "flwr"),
+        ("flower-simulation", "ray"),
+        ("flower-simulation", "tensorflow"),
+        ("simulation", "tensorflow-federated"),
+        ("cluster", "ray"),
+    ],
+)
+def test_locks_pin_packages_with_hashes(name: str, package: str) -> None:
+    lock = (LOCKS / f"{name}.txt").read_text()
+    assert f"\n{package}==" in lock
     assert lock.count("--hash=sha256:") > 100
