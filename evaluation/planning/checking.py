@@ -60,6 +60,7 @@ def check_model(runs: Sequence[Run]) -> tuple[Check, ...]:
 def predict(units: UnitCosts, run: Run) -> Use:
     """What the requests of a run take by the model, of which only their numbers are looked at."""
     total = sum((units.one[name].times(run.phases[name].count) for name in PHASES), Use())
+    total += units.a_round.times(run.rounds)
     background = units.idle.times(total.seconds)
     return msgspec.structs.replace(total + background, seconds=total.seconds)
 

@@ -1,14 +1,20 @@
 """What was measured: runs of the real service at several sizes, and the unit costs that follow from them."""
 
 from collections.abc import Sequence
+from operator import mul
 from pathlib import Path
-from typing import Literal, get_args
+from statistics import linear_regression
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 PhaseName = Literal["check_in", "wait", "download", "report", "close"]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
 """A check-in that selects, one that is told to come back, a download, a report, and the end of a round."""
+
+_WITHOUT_SUMS: tuple[PhaseName, ...] = ("check_in", "wait", "download")
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 DEFAULT_COSTS = Path(__file__).with_name("costs.json")
 
@@ -63,7 +69,7 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    count: int
+    count: Count
     use: Use
 
 
@@ -79,8 +85,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    cohort: int
-    rounds: int
+    cohort: Count
+    rounds: Count
     phases: dict[PhaseName, Phase]
     idle: Use
     peak_worker_bytes: int
@@ -100,8 +106,8 @@ class SecureCosts(msgspec.Struct, frozen=True, kw_only=True):
 
     """
 
-    members: int
-    value_bits: int
+    members: Count
+    value_bits: Count
     member_cpu_s: float
     leader_cpu_s: float
     device_cpu_s: float
@@ -143,7 +149,7 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     date: str
     machine: str
-    num_weights: int
+    num_weights: Count
     connections: int
     step_s: float
     runs: tuple[Run, ...]
@@ -156,36 +162,95 @@ class UnitCosts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
       one: of each phase, beyond what a service that idles takes.
+      a_round: what a round takes besides, however many devices it has: new connections, cold caches.
       idle: of a service that nobody calls, for one second.
       peak_worker_bytes: of a worker, whatever the cohort.
 
     """
 
     one: dict[PhaseName, Use]
+    a_round: Use
     idle: Use
     peak_worker_bytes: float
 
 
 def unit_costs(runs: Sequence[Run]) -> UnitCosts:
-    """Fits the model: the same for each request of a kind, and for each round's end, at any size.
+    """Fits the model: in each phase of a round a fixed part, and as much for each request, by least squares.
+
+    Guarantees:
+      No part is below 0. From runs of one size alone nothing is fixed.
 
     Raises:
       NoCosts: no runs, or one without a phase.
 
     """
-    if not runs:
-        raise NoCosts("unit costs need at least 1 run, got 0")
+    _require_whole(runs)
+    runs = charge_cleaning(runs)
     idle_all = sum((run.idle for run in runs), Use())
     idle = idle_all.times(1 / idle_all.seconds)
-    one = {}
+    lines = {name: _fit_phase(runs, name, idle) for name in PHASES}
+    return UnitCosts(
+        one={name: slope for name, (slope, _) in lines.items()},
+        a_round=sum((fixed for _, fixed in lines.values()), Use()),
+        idle=idle,
+        peak_worker_bytes=sum(run.peak_worker_bytes for run in runs) / len(runs),
+    )
+
+
+def charge_cleaning(runs: Sequence[Run]) -> list[Run]:
+    """Charges what PostgreSQL writes when it cleans up after reports to the reports, whenever it does so.
+
+    Each commit of reports leaves some 11 MB of an older sum behind, which is vacuumed later, beside whatever requests
+    come then, or none. So what those took beyond the least that such a request took in any run is the reports', and
+    a service that idles writes what it does at least.
+    """
+    idle_rate = min(run.idle.log_bytes / run.idle.seconds for run in runs)
+    least = {
+        name: min(run.phases[name].use.log_bytes / run.phases[name].count for run in runs) for name in _WITHOUT_SUMS
+    }
+    return [_charged(run, least, idle_rate) for run in runs]
+
+
+def _charged(run: Run, least: dict[PhaseName, float], idle_rate: float) -> Run:
+    own = {name: share * run.phases[name].count for name, share in least.items()}
+    moved = sum(run.phases[name].use.log_bytes - log_bytes for name, log_bytes in own.items())
+    own["report"] = run.phases["report"].use.log_bytes + moved
+    charged = {
+        name: msgspec.structs.replace(
+            run.phases[name], use=msgspec.structs.replace(run.phases[name].use, log_bytes=log_bytes)
+        )
+        for name, log_bytes in own.items()
+    }
+    idle = msgspec.structs.replace(run.idle, log_bytes=idle_rate * run.idle.seconds)
+    return msgspec.structs.replace(run, phases=run.phases | charged, idle=idle)
+
+
+def _fit_phase(runs: Sequence[Run], name: PhaseName, idle: Use) -> tuple[Use, Use]:
+    """What one request takes, and what a round takes besides."""
+    counts = [run.phases[name].count / run.rounds for run in runs]
+    uses = [run.phases[name].use.without(idle).times(1 / run.rounds) for run in runs]
+    lines = {measure: _fit_line(counts, [getattr(use, measure) for use in uses]) for measure in Use.__struct_fields__}
+    slopes = {measure: slope for measure, (slope, _) in lines.items()}
+    return Use(**slopes), Use(**{measure: fixed for measure, (_, fixed) in lines.items()})
+
+
+def _fit_line(counts: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
+    """Slope and height of the line of least squares, neither below 0."""
+    if len(set(counts)) > 1:
+        slope, height = linear_regression(counts, values)
+        if slope >= 0 and height >= 0:
+            return slope, height
+        if slope < 0:
+            return 0.0, sum(values) / len(values)
+    return sum(map(mul, counts, values)) / sum(map(mul, counts, counts)), 0.0
+
+
+def _require_whole(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise NoCosts("unit costs need at least 1 run, got 0")
     for name in PHASES:
         if any(name not in run.phases for run in runs):
             raise NoCosts(f"every run must have the phase {name}")
-        count = sum(run.phases[name].count for run in runs)
-        total = sum((run.phases[name].use for run in runs), Use())
-        one[name] = total.without(idle).times(1 / count)
-    memory = sum(run.peak_worker_bytes for run in runs) / len(runs)
-    return UnitCosts(one=one, idle=idle, peak_worker_bytes=memory)
 
 
 def read_costs(path: Path) -> Costs:

@@ -144,5 +144,5 @@ def _asking(request: Use) -> Use:
 
 
 def _close(given: Assumptions, costs: Costs) -> Use:
-    one = unit_costs(costs.runs).one["close"]
-    return one + Use(cpu_s=given.groups * costs.secure.leader_cpu_s)
+    units = unit_costs(costs.runs)
+    return units.one["close"] + units.a_round + Use(cpu_s=given.groups * costs.secure.leader_cpu_s)
