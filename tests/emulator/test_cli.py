@@ -69,3 +69,11 @@ def test_an_output_that_cannot_be_a_folder_is_told(tmp_path):
     result = CliRunner().invoke(emulate, ["run", "first-week", "--output", str(tmp_path / "file" / "out")])
     assert result.exit_code == 1
     assert "--output must be a folder, got " in result.output
+
+
+def test_a_lying_service_is_rehearsed_in_virtual_time_only(tmp_path):
+    options = ["--real-time", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(emulate, ["run", "lying-service", *options])
+    assert result.exit_code == 1
+    assert "events that do lie-about-keys must be lived in virtual time" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
