@@ -38,13 +38,15 @@ class Lie(NamedTuple):
 def with_keys_of_its_own(payload: bytes) -> bytes:
     """A roster in which a neighbour's keys are the service's, so that it could open what is sealed for that neighbour.
 
-    The rest is made to fit: the digests list the changed bundle, and the neighbours come in their order. Where all
-    members are neighbours nothing but the missing signature is wrong; elsewhere the ring is another one, too.
+    Where all members are neighbours the list of digests is made to fit, and only the missing signature is wrong. On a
+    ring another list would be another ring, so it stays as it was, and gives the lie away.
     """
     roster = decode(payload, Roster)
     victim, *others = roster.neighbours
     keys = {name: _public_key() for name in ("mask_key", "encryption_key")}
     forged = msgspec.structs.replace(victim, **keys)
+    if len(roster.neighbours) < len(roster.digests) // _DIGEST_BYTES - 1:
+        return encode(msgspec.structs.replace(roster, neighbours=(forged, *others)))
     listed = split_bytes(roster.digests, _DIGEST_BYTES, len(roster.digests) // _DIGEST_BYTES, "digests")
     digests = sorted(forged.digest() if each == victim.digest() else each for each in listed)
     neighbours = tuple(sorted((forged, *others), key=lambda bundle: bundle.digest()))

@@ -47,7 +47,7 @@ def _recall(axes: Axes, report: FleetReport) -> None:
         axes.axhline(before, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.plot(*zip((0.0, before), *measured, strict=True), "o-", color=colour, linewidth=2, markersize=3)
     _days(axes, report)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))  # with as many decimals as tell ticks apart
 
 
 def _durations(axes: Axes, report: FleetReport) -> None:
@@ -84,7 +84,8 @@ def _epsilon(axes: Axes, report: FleetReport) -> None:
     for _, colour, rounds in _by_population(report):
         spent = [(_ended(each), each.epsilon) for each in rounds if each.epsilon is not None]
         if spent:
-            axes.plot(*zip(*spent, strict=True), "o-", color=colour, linewidth=2, markersize=3, drawstyle="steps-post")
+            spent.append((report.days, spent[-1][1]))  # it stays spent
+            axes.plot(*zip(*spent, strict=True), color=colour, linewidth=2, drawstyle="steps-post")
     if axes.has_data():
         _days(axes, report)
         axes.set_ylim(bottom=0)

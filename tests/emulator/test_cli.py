@@ -84,3 +84,11 @@ def test_a_soak_on_a_database_that_is_none_is_told_in_a_sentence(tmp_path):
     assert "database must be sqlite, postgresql or an address" in " ".join(result.output.split())
     assert "secret" not in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_lying_service_is_rehearsed_in_virtual_time_only(tmp_path):
+    options = ["--real-time", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(emulate, ["run", "lying-service", *options])
+    assert result.exit_code == 1
+    assert "events that do lie-about-keys must be lived in virtual time" in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
