@@ -139,7 +139,7 @@ def test_in_a_hurry_only_what_has_come_is_received(pair: tuple[PatientSocket, so
     for _ in range(20):
         with pytest.raises(TooSlow):
             patient.recv(10)
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < PATIENCE_S * 5
     patient.renew()
     other.sendall(b"abc")
     assert patient.recv(10) == b"abc"

@@ -20,7 +20,7 @@ from device_runtime.rounds.agent_state import Assigned, Configured, StateFile, T
 from device_runtime.rounds.outcome import Event
 from device_runtime.typing_log import TypingLog
 
-LIMIT_S = 1.0
+LIMIT_S = 3.0
 HELD = Conditions(idle=True, charging=True, unmetered=True)
 
 

@@ -15,7 +15,7 @@ def test_a_signal_ends_a_sleep_at_once(number):
         threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
         began = time.monotonic()
         assert stop.wait(30) is True
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
         assert stop.is_set()
         assert stop.wait(30) is True
 

@@ -103,7 +103,7 @@ def test_silence_is_unreadable_in_time_and_not_for_ever(stub, manager):
     began = time.monotonic()
     with pytest.raises(Unreadable, match="TimeoutError"):
         manager.read()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     stub.metered = ("u", 2)
     assert manager.read().holds
 

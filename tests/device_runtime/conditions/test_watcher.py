@@ -48,7 +48,7 @@ def test_polls_are_quick_however_slow_the_source_is(source):
         began = time.monotonic()
         for _ in range(1_000):
             watched.read()
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 5  # at the pace of the source they would take 100 s
 
 
 def test_a_change_is_seen_within_an_interval(source):
@@ -57,7 +57,7 @@ def test_a_change_is_seen_within_an_interval(source):
         source.current = NeverEligible("it ended")
         began = time.monotonic()
         while watched.read().eligible:
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 5
         assert watched.read().why["idle"] == "it ended"
 
 
@@ -77,7 +77,7 @@ def test_a_source_that_never_answers_does_not_block(source):
     with watch(source) as watched:
         began = time.monotonic()
         assert not watched.read().eligible
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         source.released.set()
 
 
@@ -86,7 +86,7 @@ def test_a_process_that_ends_does_not_wait_for_a_source_that_hangs(source):
     with watch(source, stale_after_s=30, is_ending=lambda: True) as watched:
         began = time.monotonic()
         assert not watched.read().eligible
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5
         source.released.set()
 
 

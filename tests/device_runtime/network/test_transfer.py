@@ -42,7 +42,7 @@ def test_a_call_that_hangs_is_broken_off(should_stop, timeout_s, error):
     began = time.monotonic()
     with pytest.raises(error):
         Transfer(call, broken.set).wait(should_stop, timeout_s)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 4
     assert ended == [True]
 
 
@@ -51,7 +51,7 @@ def test_a_call_that_ignores_everything_is_left_behind():
     began = time.monotonic()
     with pytest.raises(TransferStopped):
         Transfer(lambda _: release.wait(10), lambda: None).wait(lambda: True, 5)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 4
     release.set()
 
 

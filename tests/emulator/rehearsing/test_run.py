@@ -112,9 +112,7 @@ def test_ctrl_c_ends_everything_and_the_rest_is_lived_later(scenario_path, tmp_p
     while not list(tmp_path.glob("world/devices/0000/*/english/agent.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(
-        timeout=60
-    )  # docs/emulator.md says how long it takes
+    output, _ = process.communicate(timeout=60)  # docs/emulator.md says how long it takes
     assert process.returncode == 130
     assert b"goes on from here" in output
     assert b"Traceback" not in output
