@@ -241,15 +241,22 @@ def run(setting: Setting, *, repeats: int, console: Console) -> Result:
         return _detailed(result, setting, service.peak_mb(), statistics.median(ours.close_ms))
 
 
-def create_task(config: ServiceConfig, setting: Setting) -> None:
-    """Gives the population a task whose rounds have a noise budget, and end with their last report."""
+def create_task(config: ServiceConfig, setting: Setting, *, is_first: bool = True) -> None:
+    """Gives the population a task whose rounds have a noise budget, and end with their last report.
+
+    Args:
+      config: of the service.
+      setting: of the rounds.
+      is_first: whether it begins with new weights; else it goes on from the newest.
+
+    """
     operations.set_policy(config, POPULATION, _BUDGET)
     operations.create_task(
         config,
         population=POPULATION,
         plan=setting.plan(),
         training_graph=b"not trained with here",
-        checkpoint=initial_weights(setting.shape, setting.seed),
+        checkpoint=initial_weights(setting.shape, setting.seed) if is_first else None,
         parameters=RoundParameters(minimum_reports=1, over_selection=1.0),
         optimizer=ServerAverage(),
     )

@@ -12,6 +12,7 @@ PhaseName = Literal["check_in", "wait", "download", "report", "close"]
 PHASES: tuple[PhaseName, ...] = get_args(PhaseName)
 """A check-in that selects, one that is told to come back, a download, a report, and the end of a round."""
 
+_PAGE_BYTES = 8192
 _WITHOUT_SUMS: tuple[PhaseName, ...] = ("check_in", "wait", "download")
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -200,18 +201,24 @@ def unit_costs(runs: Sequence[Run]) -> UnitCosts:
 def charge_cleaning(runs: Sequence[Run]) -> list[Run]:
     """Charges what PostgreSQL writes when it cleans up after reports to the reports, whenever it does so.
 
-    Each commit of reports leaves some 11 MB of an older sum behind, which is vacuumed later, beside whatever requests
-    come then, or none. So what those took beyond the least that such a request took in any run is the reports', and
-    a service that idles writes what it does at least.
+    Each commit of reports leaves some 11 MB of an older sum behind, which is vacuumed later, beside whatever comes
+    then. Other requests write a few rows: 0.5 to 6 kB where nothing was to be cleaned. So what these took beyond a page
+    a transaction, or the least that such a request took in any run, is the reports'; an idle service writes no more
+    than a page a transaction.
     """
-    idle_rate = min(run.idle.log_bytes / run.idle.seconds for run in runs)
     least = {
-        name: min(run.phases[name].use.log_bytes / run.phases[name].count for run in runs) for name in _WITHOUT_SUMS
+        name: min(_own_log_bytes(run.phases[name].use) / run.phases[name].count for run in runs)
+        for name in _WITHOUT_SUMS
     }
-    return [_charged(run, least, idle_rate) for run in runs]
+    return [_charged(run, least) for run in runs]
 
 
-def _charged(run: Run, least: dict[PhaseName, float], idle_rate: float) -> Run:
+def _own_log_bytes(use: Use) -> float:
+    """Of what adds to no sum."""
+    return min(use.log_bytes, _PAGE_BYTES * use.commits)
+
+
+def _charged(run: Run, least: dict[PhaseName, float]) -> Run:
     own = {name: share * run.phases[name].count for name, share in least.items()}
     moved = sum(run.phases[name].use.log_bytes - log_bytes for name, log_bytes in own.items())
     own["report"] = run.phases["report"].use.log_bytes + moved
@@ -221,7 +228,7 @@ def _charged(run: Run, least: dict[PhaseName, float], idle_rate: float) -> Run:
         )
         for name, log_bytes in own.items()
     }
-    idle = msgspec.structs.replace(run.idle, log_bytes=idle_rate * run.idle.seconds)
+    idle = msgspec.structs.replace(run.idle, log_bytes=_own_log_bytes(run.idle))
     return msgspec.structs.replace(run, phases=run.phases | charged, idle=idle)
 
 

@@ -13,6 +13,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _OWN_TIMES, _CHILDREN_TIMES = slice(11, 13), slice(13, 15)
 """utime and stime of a process, and of its children that ended, counted from its state on: proc(5)."""
 
+_PEAK = "5"
 _TABLES_OF_DEVICES = ("devices", "participation")
 _POSTGRESQL_NAMES = ("postgres", "postmaster")
 
@@ -85,6 +86,12 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 def children(pid: int) -> list[int]:
     """The processes that a process with one thread has started, and that still run."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def forget_peaks(pids: Sequence[int]) -> None:
+    """Has the largest memory of processes counted anew from now on: proc(5), clear_refs."""
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text(_PEAK, encoding="ascii")
 
 
 def parent(backend: int) -> int:

@@ -1,7 +1,7 @@
 """Measures unit costs: rounds of the real service over HTTP, phase by phase, with what each phase took.
 
 Real gunicorn, real PostgreSQL, full-size updates of devices that sign, as `keychorus bench ingest` sends them, and its
-check that each round's model is the sum of its reports. Rounds of one size come after one that does not count.
+check that each round's model is the sum of its reports. Sizes take turns; the first turn does not count.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from evaluation.bench.secure_session import Setting as SecureSetting
 from evaluation.bench.train_step import OnDevice, in_tensorflow
 from evaluation.bench.train_step import Setting as StepSetting
 from evaluation.planning.costs import PHASES, Costs, Phase, PhaseName, Run, SecureCosts, Use
-from evaluation.planning.counters import Counters, children, cpu_seconds
+from evaluation.planning.counters import Counters, children, cpu_seconds, forget_peaks
 from model.network import FULL, NetworkShape
 from protocol.manifest import decode_manifest
 from protocol.messages import Selected
@@ -185,10 +185,7 @@ def run(choices: Choices, *, console: Console) -> Costs:
             config = make_service(folder, choices.database_url)
         counters = Counters(stack.enter_context(contextlib.closing(Database(config.database_url))))
         with progress("rounds", choices.turns, console) as on_turn:
-            runs = [
-                _measure(config, folder, choices, counters, size=size, on_turn=on_turn)
-                for size in sorted(set(choices.sizes))
-            ]
+            runs = _measure(config, folder, choices, counters, on_turn)
         stored = counters.stored()
     with console.status("secure aggregation, and a training step"):
         secure, step_s = measure_secure(choices), measure_step(choices.shape)
@@ -237,34 +234,44 @@ def measure_step(shape: NetworkShape) -> float:
 
 
 def _measure(
-    config: ServiceConfig,
-    folder: Path,
-    choices: Choices,
-    counters: Counters,
-    *,
-    size: int,
-    on_turn: Callable[[], None],
-) -> Run:
-    """Rounds of one size, of devices of their own, by a service that was started for them."""
-    setting = Setting(
-        shape=choices.shape, reports=size - 1, connections=min(choices.connections, size), workers=choices.workers
-    )
-    create_task(config, setting)
-    (folder / str(size)).mkdir()
-    fleet = Fleet(config, folder / str(size), size + min(size, _MOST_WAITING))
+    config: ServiceConfig, folder: Path, choices: Choices, counters: Counters, on_turn: Callable[[], None]
+) -> list[Run]:
+    """Rounds of all sizes in turn, so that a machine's moods hit all alike; each size has devices of its own."""
+    settings = {size: _setting(choices, size) for size in sorted(set(choices.sizes))}
+    fleets = {size: _fleet(config, folder / str(size), size) for size in settings}
+    found: dict[int, list[dict[PhaseName, Phase]]] = {size: [] for size in settings}
+    peaks = dict.fromkeys(settings, 0)
+    create_task(config, next(iter(settings.values())))
     with served(config, folder, workers=choices.workers) as service:
-        rounds = MeasuredRounds(service, fleet, setting, counters)
-        found = []
         for _ in range(choices.rounds + 1):
-            found.append(rounds.phases())
-            on_turn()
-        return Run(
+            for size, setting in settings.items():
+                create_task(config, setting, is_first=False)
+                forget_peaks(service.workers())
+                found[size].append(MeasuredRounds(service, fleets[size], setting, counters).phases())
+                peaks[size] = max(peaks[size], round(service.peak_mb() * 1e6))
+                on_turn()
+        idle = MeasuredRounds(service, fleets[size], setting, counters).idle(choices.idle_s)
+    return [
+        Run(
             cohort=size,
             rounds=choices.rounds,
-            phases=_added(found[1:]),
-            idle=rounds.idle(choices.idle_s),
-            peak_worker_bytes=round(service.peak_mb() * 1e6),
+            phases=_added(rounds[1:]),
+            idle=idle,
+            peak_worker_bytes=peaks[size],
         )
+        for size, rounds in found.items()
+    ]
+
+
+def _setting(choices: Choices, size: int) -> Setting:
+    connections = min(choices.connections, size)
+    return Setting(shape=choices.shape, reports=size - 1, connections=connections, workers=choices.workers)
+
+
+def _fleet(config: ServiceConfig, folder: Path, size: int) -> Fleet:
+    """A cohort, and devices that come too late for it."""
+    folder.mkdir()
+    return Fleet(config, folder, size + min(size, _MOST_WAITING))
 
 
 def _added(rounds: Sequence[dict[PhaseName, Phase]]) -> dict[PhaseName, Phase]:

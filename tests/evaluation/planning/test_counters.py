@@ -7,8 +7,9 @@ import pytest
 from postgres import PostgresServer, postgres_server
 
 from aggregation_service.storage.database import Database
+from evaluation.bench.worker import memory_bytes
 from evaluation.planning.costs import NoCosts
-from evaluation.planning.counters import Counters, children, cpu_seconds, parent
+from evaluation.planning.counters import Counters, children, cpu_seconds, forget_peaks, parent
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,14 @@ def test_cpu_time_grows_by_what_is_worked() -> None:
     while time.process_time() - started < 0.2:
         sum(range(10_000))
     assert cpu_seconds([os.getpid()]) - before == pytest.approx(0.2, abs=0.1)
+
+
+def test_a_peak_is_forgotten() -> None:
+    held = bytearray(os.urandom(1 << 20) * 100)
+    del held
+    before = memory_bytes("VmHWM")
+    forget_peaks([os.getpid()])
+    assert memory_bytes("VmHWM") < before - 50 * 2**20
 
 
 def test_a_process_that_ended_counts_nothing() -> None:
