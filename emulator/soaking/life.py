@@ -91,7 +91,7 @@ class Life:
         with self.books.read() as connection:
             if not self.audit.look(connection):
                 return
-        self.memory.note(self.audit.ended, residents(self.host.pid))
+        self.memory.note(self.audit.ended, residents(self.host.pid, speakers=LANES))
         if self.audit.closed >= self.settings.rounds_with_kills:
             self.killer.rest()
         self.progress(self.audit.closed, self.audit.ended, self.killer.done.total())

@@ -20,7 +20,7 @@ class Resident:
     """A process's resident memory.
 
     Attributes:
-      role: `service` or `devices`.
+      role: `service`, `speakers` or `trainers`.
       pid: its number.
       kilobytes: of 1,000 bytes.
 
@@ -71,17 +71,19 @@ def end_left_over(mark: str) -> None:
         time.sleep(_SETTLES_S)
 
 
-def residents(service_pid: int | None) -> list[Resident]:
-    """The memory of the service's processes, by its main one, and of those in which devices live."""
+def residents(service_pid: int | None, *, speakers: int) -> list[Resident]:
+    """The memory of the service's processes, by its main one, and of those in which devices live.
+
+    The engine starts so many `speakers` first, and those that train after them.
+    """
     found = []
     with suppress(*_GONE):
         service = [] if service_pid is None else _family(psutil.Process(service_pid))
         for process in service:
             found += _resident("service", process)
-        numbers = {process.pid for process in service}
-        for process in psutil.Process().children():
-            if process.pid not in numbers and "spawn_main" in " ".join(process.cmdline()):
-                found += _resident("devices", process)
+        spawned = [each for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())]
+        for place, process in enumerate(sorted(spawned, key=lambda each: (each.create_time(), each.pid))):
+            found += _resident("speakers" if place < speakers else "trainers", process)
     return found
 
 
