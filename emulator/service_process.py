@@ -45,8 +45,9 @@ class RunningService:
             raise self.stopped(f"the service ended with exit code {self._process.returncode}")
 
     def crash(self) -> None:
-        """Kills all of its processes at once, as a power cut would; returns when they are gone."""
+        """Kills all of its processes at once, as a power cut would; returns when nobody listens any more."""
         _kill(self._process)
+        _wait_until_silent(int(self.url.rpartition(":")[2]))
 
     def stopped(self, what: str) -> ServiceStopped:
         """The error that tells what happened; its log lies in a folder that will be gone."""
@@ -122,6 +123,16 @@ def _wait_until_healthy(service: RunningService) -> None:
                     return
             time.sleep(0.1)
     raise service.stopped(f"the service did not answer within {_START_TIMEOUT_S:.0f} s")
+
+
+def _wait_until_silent(port: int) -> None:
+    """A worker that outlives its parent by a moment still takes connections, and whoever makes one sees another end."""
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.01)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
