@@ -52,7 +52,7 @@ class RunningService:
     def crash(self) -> None:
         """Kills all of its processes at once, as a power cut would; returns when nobody listens any more."""
         _kill(self._process)
-        _wait_until_refused(self.url)
+        _wait_until_silent(int(self.url.rpartition(":")[2]))
 
     def stopped(self, what: str) -> ServiceStopped:
         """The error that tells what happened; its log lies in a folder that will be gone."""
@@ -132,14 +132,14 @@ def _wait_until_healthy(service: RunningService) -> None:
     raise service.stopped(f"the service did not answer within {_START_TIMEOUT_S:.0f} s")
 
 
-def _wait_until_refused(url: str) -> None:
-    """A killed worker holds the socket, and still takes connections, until the kernel has put it away."""
-    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+def _wait_until_silent(port: int) -> None:
+    """A worker that outlives its parent by a moment still takes connections, and whoever makes one sees another end."""
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    with suppress(ConnectionError):
-        while time.monotonic() < deadline:
-            socket.create_connection(address, timeout=1).close()
-            time.sleep(0.01)
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.01)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

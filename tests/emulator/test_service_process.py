@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -22,6 +23,15 @@ def test_it_answers_until_the_block_ends(config_path, tmp_path):
         service.require_alive()
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{service.url}/health", timeout=5)
+
+
+def test_once_it_has_crashed_every_connection_is_refused(config_path, tmp_path):
+    with running_service(config_path, tmp_path / "log") as service:
+        port = int(service.url.rpartition(":")[2])
+        service.crash()
+        for _ in range(50):
+            with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+                probe.connect(("127.0.0.1", port))
 
 
 def test_its_death_is_noticed_and_its_last_words_are_told(config_path, tmp_path):

@@ -181,3 +181,11 @@ def test_a_plain_text_that_cannot_be_read_is_not_quoted(tmp_path: Path, content:
     with pytest.raises(CorpusError, match=r"diary\.txt must be a UTF-8 text") as error:
         load_text(path)
     assert "secret" not in str(error.value)
+
+
+def test_a_compressed_file_with_another_byte_in_it_is_told(tmp_path):
+    whole = bytearray(gzip.compress(b'{"user": "a", "sent_at": 1, "text": "made up"}\n' * 50))
+    whole[10] = 0xFF  # the first byte behind the header: no kind of block begins so
+    (tmp_path / "bad.jsonl.gz").write_bytes(whole)
+    with pytest.raises(CorpusError, match=r"bad\.jsonl\.gz"):
+        load_jsonl(tmp_path / "bad.jsonl.gz")
