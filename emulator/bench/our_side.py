@@ -76,8 +76,9 @@ def make_service(setting: Setting, work: Path, folder: Path, clock_path: Path) -
 
     """
     paths = operations.initialise(folder, clock_path=clock_path)
-    unlimited = {"address_rate_limit": UNLIMITED, "device_rate_limit": UNLIMITED}
-    config = dataclasses.replace(load_config(paths.config_path), **unlimited)
+    config = dataclasses.replace(
+        load_config(paths.config_path), address_rate_limit=UNLIMITED, device_rate_limit=UNLIMITED
+    )
     paths.config_path.write_text(render_config(config), encoding="utf-8")
     operations.add_population(config, _POPULATION)
     preset = setting.preset
