@@ -56,7 +56,9 @@ class RayEngine(Engine):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers that it is used
         where = {"address": self._address} if self._address else {"address": "local", "num_cpus": self._num_workers}
         try:
-            ray.init(**where, include_dashboard=None if self._address else False, log_to_driver=False)
+            ray.init(
+                **where, include_dashboard=None if self._address else False, log_to_driver=False, logging_level="ERROR"
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise NoCluster(f"a Ray cluster must be at {self._address or 'this machine'}: {error}") from None
         stack.callback(ray.shutdown)  # what still computes for us ends with it

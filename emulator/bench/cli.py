@@ -22,6 +22,8 @@ _python = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--size", type=click.Choice(["small", "full"]), default="full", show_default=True, help="Network.")
 @click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True,
               help="Devices that train at the same time, on every side.")  # fmt: skip
+@click.option("--runtime", type=click.Choice(["tflite_runtime", "ai_edge_litert"]), default="ai_edge_litert",
+              show_default=True, help="TFLite runtime of our devices.")  # fmt: skip
 @click.option("--repeats", type=click.IntRange(2, 1000), default=3, show_default=True, help="Rounds that count.")
 @click.option("--tff-python", type=_python,
               help="Python of a simulation role; without it, one is made from its lock and kept.")  # fmt: skip
@@ -34,6 +36,7 @@ def fleet(
     words: int,
     size: str,
     workers: int,
+    runtime: str,
     repeats: int,
     tff_python: Path | None,
     flower_python: Path | None,
@@ -58,7 +61,7 @@ def fleet(
         signal.signal(ending, lambda number, _: sys.exit(128 + number))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     given = {"simulation": tff_python, "flower-simulation": flower_python}
-    setting = Setting(devices=devices, words=words, size=size, workers=workers)
+    setting = Setting(devices=devices, words=words, size=size, workers=workers, runtime=runtime)
     try:
         figures = run(
             setting,

@@ -231,5 +231,6 @@ def _figures(setting: Setting, steps: int, mine: Spread, rivals: list[Measured],
             "batch": f"{training.batch_size} x {training.sequence_length}",
             "steps a round": steps,
             "workers": setting.workers,
+            "our runtime": setting.runtime,
         },
     )

@@ -29,6 +29,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
       devices: of the cohort; all of them train in every round.
       words: on each device.
       workers: that train at the same time.
+      runtime: of our devices; what is quicker depends on the batch.
       seed: of people and first weights.
 
     """
@@ -37,6 +38,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     devices: int = 64
     words: int = 1600
     workers: int = 2
+    runtime: str = "ai_edge_litert"
     seed: int = 1
 
     @property

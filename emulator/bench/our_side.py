@@ -23,6 +23,7 @@ from emulator.device import EmulatedDevice, StepResult, World, make_device
 from emulator.fleet import Fleet
 from emulator.service_process import running_service
 from emulator.trace import HOUR_S, Intervals, Trace
+from emulator.traces.hardware import Hardware
 from protocol.clipping import l2_norm
 from protocol.plan import Plan, PrivacyParameters
 from protocol.weights import flatten
@@ -31,6 +32,8 @@ _POPULATION = "english"
 _START = 1_767_571_200.0
 _ALWAYS = Intervals(((0.0, 2 * _START),))
 _LASTS_DAYS = 30
+_APART_S = 5.0
+"""Nobody's devices fall idle at one instant: so far apart that some train while others speak, in each round anew."""
 
 
 class Watch:
@@ -73,8 +76,9 @@ def make_service(setting: Setting, work: Path, folder: Path, clock_path: Path) -
 
     """
     paths = operations.initialise(folder, clock_path=clock_path)
-    unlimited = {"address_rate_limit": UNLIMITED, "device_rate_limit": UNLIMITED}
-    config = dataclasses.replace(load_config(paths.config_path), **unlimited)
+    config = dataclasses.replace(
+        load_config(paths.config_path), address_rate_limit=UNLIMITED, device_rate_limit=UNLIMITED
+    )
     paths.config_path.write_text(render_config(config), encoding="utf-8")
     operations.add_population(config, _POPULATION)
     preset = setting.preset
@@ -106,6 +110,7 @@ def make_devices(setting: Setting, work: Path, folder: Path) -> list[EmulatedDev
             index=index,
             folder=folder / f"{index:05d}",
             trace=Trace(idle=_ALWAYS, charging=_ALWAYS, unmetered=_ALWAYS),
+            hardware=Hardware(runtime=setting.runtime),
             least_steps=setting.words // (training.batch_size * training.sequence_length),
         )
         make_device(device, texts, now=_START)
@@ -141,6 +146,7 @@ def main() -> None:
             seed=setting.seed,
             vanish_rate=0.0,
             num_workers=setting.workers,
+            wake_at=[_START + _APART_S * device.index for device in devices],
         )
         if asked.again():
             fleet.run(Watch(config, setting, asked))

@@ -92,3 +92,19 @@ def test_a_lying_service_is_rehearsed_in_virtual_time_only(tmp_path):
     assert result.exit_code == 1
     assert "events that do lie-about-keys must be lived in virtual time" in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_without_ray_one_sentence_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("emulator.cli.find_spec", lambda name: None)
+    result = CliRunner().invoke(emulate, ["run", "first-week", "--engine", "ray"])
+    assert result.exit_code == 1
+    assert result.output == (
+        "Error: --engine ray needs Ray, which is not installed here: "
+        "./requirements/setup.sh cluster ~/keychorus-cluster\n"
+    )
+
+
+def test_a_clusters_address_is_for_the_engine_that_has_one():
+    result = CliRunner().invoke(emulate, ["run", "first-week", "--ray-address", "192.0.2.7:6379"])
+    assert result.exit_code == 2
+    assert "--ray-address needs --engine ray" in result.output
