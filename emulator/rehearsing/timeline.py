@@ -120,8 +120,8 @@ def interrupted_afterwards() -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-    for number in came[:1]:
-        signal.raise_signal(number)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _spoilt(weights: Weights) -> Weights:
