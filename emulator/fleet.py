@@ -165,10 +165,10 @@ class Fleet:
                     done.succeed()
 
             stage = _Stage(time, engine, watched)
-            lives = [time.process(self._live(stage, place)) for place in range(len(self._devices))]
-            for appointment in appointments:
+            for appointment in appointments:  # what happens to all at the first moment comes before what each does
                 if appointment.at <= until:
                     time.process(self._keep(time, appointment))
+            lives = [time.process(self._live(stage, place)) for place in range(len(self._devices))]
             ends = [done, time.all_of(lives)] if until == NEVER else [done, time.timeout(max(0.0, until - time.now))]
             time.run(until=time.any_of(ends))
 

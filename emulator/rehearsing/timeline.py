@@ -1,7 +1,8 @@
 """What a scenario does to the service, at its time."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -58,7 +59,7 @@ class Timeline:
         }
 
         def act() -> None:
-            with self._randomness(event):
+            with interrupted_afterwards(), self._randomness(event):
                 what = actions[event.do]()
             down = f" and stayed away for {event.down_h:g} h" if event.down_h else ""
             self.happened.append(f"hour {event.at_h:g}: {what}{down}")
@@ -106,6 +107,21 @@ class Timeline:
     def _lie(self, name: str | None) -> str:
         tell(self.host.lie_path, name)
         return "the service told the truth again" if name is None else LIES[name].told
+
+
+@contextmanager
+def interrupted_afterwards() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM wait until the block ends: TensorFlow, which makes a release, would swallow them."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _spoilt(weights: Weights) -> Weights:

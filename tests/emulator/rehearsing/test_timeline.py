@@ -1,12 +1,13 @@
 """What a scenario does to its service: at its time, in order, once, and told in a sentence."""
 
+import signal
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from emulator.lying_service import LIES
-from emulator.rehearsing.timeline import Timeline
+from emulator.rehearsing.timeline import Timeline, interrupted_afterwards
 from emulator.scenarios.schema import Event, Scenario
 from emulator.trace import HOUR_S
 
@@ -58,6 +59,18 @@ def test_a_killed_service_is_started_when_its_time_has_come(tmp_path):
 def test_what_was_lived_already_does_not_happen_again(tmp_path):
     made, _ = timeline(tmp_path, *(Event(at_h=hour, do="release") for hour in range(4)))
     assert [(each.at - START) / HOUR_S for each in made.appointments(since=START + 1.5 * HOUR_S)] == [2, 3]
+
+
+def test_ctrl_c_during_an_event_is_heard_after_it():
+    before, done = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), interrupted_afterwards():  # noqa: PT012  # what comes first matters
+        signal.raise_signal(signal.SIGINT)
+        done.append("the event")
+    assert done == ["the event"]
+    assert signal.getsignal(signal.SIGINT) is before
+    with interrupted_afterwards():
+        done.append("no signal")
+    assert done == ["the event", "no signal"]
 
 
 @pytest.mark.parametrize("lie", LIES)
