@@ -5,6 +5,7 @@ installed; devices speak to the service from this machine, which is the one that
 """
 
 import os
+import socket
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,8 @@ import ray  # type: ignore[import-not-found]  # in the cluster's role
 from emulator.carrying import Changes, Errand, apply, run_errand
 from emulator.device import EmulatedDevice, Mishap, StepResult, World
 from emulator.engine import Engine, NoCluster, Pending
+
+_ANSWERS_WITHIN_S = 5.0
 
 
 class RayEngine(Engine):
@@ -55,10 +58,11 @@ class RayEngine(Engine):
         """Raises: `NoCluster`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would tell its makers that it is used
         where = {"address": self._address} if self._address else {"address": "local", "num_cpus": self._num_workers}
+        if self._address is not None:
+            _require_reachable(self._address)
+        with_dashboard = None if self._address else False  # of a cluster that runs, whoever started it decided
         try:
-            ray.init(
-                **where, include_dashboard=None if self._address else False, log_to_driver=False, logging_level="ERROR"
-            )
+            ray.init(**where, include_dashboard=with_dashboard, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise NoCluster(f"a Ray cluster must be at {self._address or 'this machine'}: {error}") from None
         stack.callback(ray.shutdown)  # what still computes for us ends with it
@@ -79,6 +83,15 @@ class _Away:
         apply(changes, self._folder)
         self._steps_by_node[node] += 1
         return result  # type: ignore[no-any-return]
+
+
+def _require_reachable(address: str) -> None:
+    """Looks whether anybody listens there: Ray itself would end this process after a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWERS_WITHIN_S).close()
+    except (OSError, ValueError) as error:
+        raise NoCluster(f"a Ray cluster must be at {address}: {error}") from None
 
 
 @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")  # type: ignore[untyped-decorator]
