@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from evaluation.checked_json import decode_checked, encode_checked
 from evaluation.metrics import Accuracy
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -173,9 +174,7 @@ def encode_report(report: Report) -> bytes:
       InvalidReport: a value is out of its bound, or not finite where None is not allowed.
 
     """
-    payload = msgspec.json.encode(report)
-    decode_report(payload)  # structs are checked when decoded, not when made; NaN and infinity became null
-    return msgspec.json.format(payload, indent=2) + b"\n"
+    return encode_checked(report, InvalidReport, "report")
 
 
 def decode_report(payload: bytes) -> Report:
@@ -185,10 +184,7 @@ def decode_report(payload: bytes) -> Report:
       InvalidReport: not a report of this format.
 
     """
-    try:
-        return msgspec.json.decode(payload, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidReport(f"not a valid report: {error}") from None
+    return decode_checked(payload, Report, InvalidReport, "report")
 
 
 class InvalidReport(Exception):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from evaluation.checked_json import decode_checked, encode_checked
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -222,9 +224,7 @@ def encode_fleet_report(report: FleetReport) -> bytes:
       InvalidFleetReport: a value is out of its bound, or not finite.
 
     """
-    payload = msgspec.json.encode(report)
-    decode_fleet_report(payload)  # structs are checked when decoded, not when made
-    return msgspec.json.format(payload, indent=2) + b"\n"
+    return encode_checked(report, InvalidFleetReport, "report of a fleet")
 
 
 def decode_fleet_report(payload: bytes) -> FleetReport:
@@ -234,7 +234,4 @@ def decode_fleet_report(payload: bytes) -> FleetReport:
       InvalidFleetReport: not a report of this format.
 
     """
-    try:
-        return msgspec.json.decode(payload, type=FleetReport)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidFleetReport(f"not a valid report of a fleet: {error}") from None
+    return decode_checked(payload, FleetReport, InvalidFleetReport, "report of a fleet")

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from evaluation.checked_json import decode_checked, encode_checked
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 NAME = "soak"
@@ -149,9 +151,7 @@ def encode_soak_report(report: SoakReport) -> bytes:
       InvalidSoakReport: a value is out of its bound, or not finite.
 
     """
-    payload = msgspec.json.encode(report)
-    decode_soak_report(payload)  # structs are checked when decoded, not when made
-    return msgspec.json.format(payload, indent=2) + b"\n"
+    return encode_checked(report, InvalidSoakReport, "report of a soak")
 
 
 def decode_soak_report(payload: bytes) -> SoakReport:
@@ -161,7 +161,4 @@ def decode_soak_report(payload: bytes) -> SoakReport:
       InvalidSoakReport: not a report of this format.
 
     """
-    try:
-        return msgspec.json.decode(payload, type=SoakReport)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSoakReport(f"not a valid report of a soak: {error}") from None
+    return decode_checked(payload, SoakReport, InvalidSoakReport, "report of a soak")
